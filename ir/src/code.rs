@@ -1,0 +1,97 @@
+//! The diagnostic codes: one row each, with the text that `irc explain-code` prints.
+//!
+//! `E0xxx` text and files, `E1xxx` types and shapes, `E2xxx` hooks and forwards, `E3xxx` effects, loops and placement,
+//! `E4xxx` limits and the environment. A code is never reused for something else.
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
+        /// A stable identifier of a kind of problem, printed as `error[E1003]`.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Code { $($(#[doc = $doc])+ $name,)* }
+
+        impl Code {
+            /// Every code, in the order of its number.
+            pub const ALL: &'static [Code] = &[$(Code::$name,)*];
+
+            /// The code as printed: `E1003`.
+            pub const fn name(self) -> &'static str { match self { $(Code::$name => stringify!($name),)* } }
+
+            /// What the code means, why it is an error, and what to do about it.
+            pub const fn explanation(self) -> &'static str { match self { $(Code::$name => concat!($($doc, "\n",)+),)* } }
+
+            /// The code called `name`, in any case.
+            pub fn from_name(name: &str) -> Option<Code> {
+                Code::ALL.iter().copied().find(|code| code.name().eq_ignore_ascii_case(name))
+            }
+        }
+    };
+}
+
+codes! {
+    /// The text is not a program: a character or word stands where the grammar has no place for it.
+    E0001,
+    /// A value is used before it is defined, or is not defined at all. Values are defined once, above their uses.
+    E0002,
+    /// A name is defined twice. Every `%value` and every model of a program has one definition.
+    E0003,
+    /// There is no operation of this name. `irc check` names the nearest ones.
+    E0004,
+    /// An attribute is missing, unknown, given twice, or of the wrong kind.
+    E0005,
+    /// A literal cannot be read: a number out of range, a ragged list, an unfinished string.
+    E0006,
+    /// A file cannot be read: it is missing, or the system refuses it.
+    E0010,
+    /// A model file is damaged or of a format that is not supported; the message names the field.
+    E0011,
+    /// The cache holds something that this version cannot use; the message names the file and the field.
+    E0012,
+    /// A download failed, or what came is not what was expected.
+    E0013,
+    /// The number of operands does not fit the operation.
+    E1001,
+    /// An operand has the wrong kind of type: a tensor was expected where a forward, tuple or string stands, or the reverse.
+    E1002,
+    /// Shapes do not fit together under PyTorch's broadcasting rules.
+    E1003,
+    /// A dimension is out of range for the tensor.
+    E1004,
+    /// An index or a slice lies outside its dimension, or cannot be decided for a symbolic size.
+    E1005,
+    /// The element type does not fit the operation.
+    E1006,
+    /// The type written in the program is not the type that the operation has.
+    E1007,
+    /// An attribute has a value that the operation does not allow.
+    E1008,
+    /// The model has no hook of this name. Hooks are Hugging Face module paths with `.output`, `.input` or a leaf name.
+    E2001,
+    /// The program names a model that it does not declare, or that is not here.
+    E2002,
+    /// A value written to a hook does not have the hook's shape and element type.
+    E2003,
+    /// Token ids must be a tensor of i64 with two dimensions, [batch, tokens], every id inside the vocabulary.
+    E2004,
+    /// The model has no module of this name that can be applied to values.
+    E2005,
+    /// An operation that is only for the inside of a model stands in a program, or the reverse.
+    E2006,
+    /// A value is needed at an earlier hook than the one it comes from, within one forward pass. A second trace can do it.
+    E2007,
+    /// A prompt string reached a place where only token ids are possible: this model has no tokenizer here.
+    E2008,
+    /// Two saves have one name; results are found by name, so each needs its own.
+    E3001,
+    /// A saved or logged value is not a tensor, tuple, list or string: a forward cannot leave the place where it runs.
+    E3002,
+    /// A value of another trace or session is used where it cannot be reached.
+    E3003,
+    /// The program is larger than a limit allows.
+    E4001,
+    /// Something that this command needs is not installed or not reachable.
+    E4002,
+    /// The engine failed while it ran the program.
+    E4003,
+    /// The command line asks for something that does not exist or does not fit together.
+    E4004,
+}

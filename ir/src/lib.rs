@@ -1,0 +1,8 @@
+//! The language of `irc`: programs that read, change and save the activations of language models, as graphs.
+pub mod attr;
+pub mod code;
+pub mod diagnostic;
+pub mod graph;
+pub mod op;
+pub mod tensor;
+pub mod types;

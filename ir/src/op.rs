@@ -1,0 +1,447 @@
+//! The operations: THE table. One row makes an operation known to the printer, the parser, the e-graph and the docs;
+//! the compiler then asks for its type ([`crate::infer`]), its meaning ([`crate::eval`]) and its ONNX form.
+//!
+//! All operations are pure and have one result. Effects are entries of a graph's effect list.
+
+use crate::{
+    attr::{Attr, AttrKind, AttrValue, Float, Literal},
+    types::{DType, Dim, Name},
+};
+
+/// How many operands an operation takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Arity {
+    /// This many.
+    Exactly(usize),
+    /// This many or more.
+    AtLeast(usize),
+}
+
+impl Arity {
+    /// Whether `count` operands are right.
+    pub const fn accepts(self, count: usize) -> bool {
+        match self {
+            Arity::Exactly(n) => count == n,
+            Arity::AtLeast(n) => count >= n,
+        }
+    }
+}
+
+/// Where an operation may stand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// In programs and inside models.
+    Anywhere,
+    /// Only in programs: operations on forwards.
+    Program,
+    /// Only inside models: inputs, weights and hooks.
+    Model,
+}
+
+/// An attribute of an operation, as the table declares it.
+#[derive(Clone, Copy, Debug)]
+pub struct AttrDecl {
+    /// Its name in program text.
+    pub name: &'static str,
+    /// What it can be.
+    pub kind: AttrKind,
+    /// What it means.
+    pub doc: &'static str,
+    /// Whether it may be left out.
+    pub optional: bool,
+}
+
+/// What is wrong with the attributes given to [`Op::build`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AttrError {
+    /// A required attribute was not given.
+    Missing(&'static str),
+    /// An attribute of another kind was given.
+    Kind(&'static str, AttrKind),
+}
+
+macro_rules! ops {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $text:literal ($arity:expr, $scope:ident) {
+        $($(#[doc = $field_doc:literal])+ $field:ident: $ty:ty $(= $default:expr)?,)*
+    })*) => {
+        /// An operation with its attributes. Operands are beside it, in the graph.
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Op { $($(#[doc = $doc])+ $variant { $($(#[doc = $field_doc])+ $field: $ty,)* },)* }
+
+        /// An operation without its attributes.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum OpKind { $($(#[doc = $doc])+ $variant,)* }
+
+        impl OpKind {
+            /// Every operation, in the order of the table.
+            pub const ALL: &'static [OpKind] = &[$(OpKind::$variant,)*];
+
+            /// The name in program text.
+            pub const fn name(self) -> &'static str { match self { $(OpKind::$variant => $text,)* } }
+
+            /// What the operation does, first line and details.
+            pub const fn doc(self) -> &'static str { match self { $(OpKind::$variant => concat!($($doc, "\n",)+),)* } }
+
+            /// How many operands it takes.
+            pub const fn arity(self) -> Arity { match self { $(OpKind::$variant => $arity,)* } }
+
+            /// Where it may stand.
+            pub const fn scope(self) -> Scope { match self { $(OpKind::$variant => Scope::$scope,)* } }
+
+            /// Its attributes, in the order in which they are printed.
+            pub const fn attrs(self) -> &'static [AttrDecl] {
+                match self {
+                    $(OpKind::$variant => &[$(AttrDecl {
+                        name: stringify!($field),
+                        kind: <$ty as AttrValue>::KIND,
+                        doc: concat!($($field_doc, "\n",)+),
+                        optional: ops!(@optional $($default)?),
+                    },)*],)*
+                }
+            }
+        }
+
+        impl Op {
+            /// The operation without its attributes.
+            pub const fn kind(&self) -> OpKind { match self { $(Op::$variant { .. } => OpKind::$variant,)* } }
+
+            /// The attributes in the order of [`OpKind::attrs`].
+            pub fn attrs(&self) -> Vec<Attr> {
+                match self { $(Op::$variant { $($field,)* } => vec![$($field.to_attr(),)*],)* }
+            }
+
+            /// The operation of this kind with the attributes that `get` gives by name; those that it does not give
+            /// take their defaults.
+            ///
+            /// # Errors
+            /// If a required attribute is missing, or one is of the wrong kind.
+            pub fn build(kind: OpKind, get: &mut dyn FnMut(&'static str) -> Option<Attr>) -> Result<Op, AttrError> {
+                Ok(match kind {
+                    $(OpKind::$variant => Op::$variant { $($field: match get(stringify!($field)) {
+                        Some(attr) => <$ty as AttrValue>::from_attr(attr)
+                            .ok_or(AttrError::Kind(stringify!($field), <$ty as AttrValue>::KIND))?,
+                        None => ops!(@default stringify!($field) $(, $default)?),
+                    },)* },)*
+                })
+            }
+
+            /// Whether the attribute at `index` has its default value and need not be printed.
+            pub fn is_default(&self, index: usize) -> bool {
+                let decl = self.kind().attrs()[index];
+                let all = self.attrs();
+                decl.optional && Op::build(self.kind(), &mut |name| {
+                    let at = self.kind().attrs().iter().position(|decl| decl.name == name)?;
+                    (at != index).then(|| all[at].clone())
+                }).is_ok_and(|op| op == *self)
+            }
+        }
+    };
+    (@optional) => { false };
+    (@optional $default:expr) => { true };
+    (@default $name:expr) => { return Err(AttrError::Missing($name)) };
+    (@default $name:expr, $default:expr) => { $default };
+}
+
+use Arity::{AtLeast, Exactly};
+
+ops! {
+    /// A constant tensor or text.
+    Const = "const" (Exactly(0), Anywhere) {
+        /// The value.
+        value: Literal,
+    }
+
+    // Forward passes as values.
+
+    /// The forward pass of a model on token ids, i64 [batch, tokens].
+    Forward = "forward" (Exactly(1), Program) {
+        /// The program's name for the model.
+        model: Name,
+    }
+    /// The value at a hook in a forward pass.
+    Read = "read" (Exactly(1), Program) {
+        /// The hook, by its Hugging Face path.
+        hook: Name,
+    }
+    /// The forward pass in which a hook was set to a value: `write(f, v)`.
+    Write = "write" (Exactly(2), Program) {
+        /// The hook, by its Hugging Face path.
+        hook: Name,
+    }
+    /// A module of a model on a given value: `lm_head(norm(h))` is the logit lens.
+    ///
+    /// Modules that work position by position take any leading dimensions; others take [batch, tokens, …].
+    Apply = "apply" (Exactly(1), Program) {
+        /// The program's name for the model.
+        model: Name,
+        /// The module, by its Hugging Face path.
+        module: Name,
+    }
+
+    // The inside of models.
+
+    /// An input of the model: `tokens` and `positions`, both i64 [B, T].
+    Input = "input" (Exactly(0), Model) {
+        /// The name of the input.
+        name: Name,
+        /// The element type.
+        dtype: DType,
+        /// The shape, over the symbols B and T.
+        shape: Vec<Dim>,
+    }
+    /// A weight of the model. Names end in `.T` where the matrix is stored as [in, out].
+    Weight = "weight" (Exactly(0), Model) {
+        /// The name of the weight.
+        name: Name,
+        /// The element type.
+        dtype: DType,
+        /// The shape.
+        shape: Vec<Dim>,
+    }
+    /// A point where a value can be read or set. Without a write it is the identity.
+    Hook = "hook" (Exactly(1), Model) {
+        /// The Hugging Face path.
+        name: Name,
+    }
+
+    // Parts and shapes.
+
+    /// Part of a dimension, as `x[start:end:step]` in Python: negative bounds count from the end, bounds beyond it are
+    /// moved to it.
+    Slice = "slice" (Exactly(1), Anywhere) {
+        /// The dimension; negative counts from the last.
+        dim: i64,
+        /// The first index; none is the beginning.
+        start: Option<i64> = None,
+        /// One past the last index; none is the end.
+        end: Option<i64> = None,
+        /// The distance of indices, at least 1.
+        step: i64 = 1,
+    }
+    /// One index of a dimension, which disappears: `x[:, 3]`.
+    Index = "index" (Exactly(1), Anywhere) {
+        /// The dimension; negative counts from the last.
+        dim: i64,
+        /// The index; negative counts from the end.
+        index: i64,
+    }
+    /// The first operand with a slice of a dimension replaced by the second, which is broadcast and cast to it:
+    /// `x[start:end:step] = v`.
+    Update = "update" (Exactly(2), Anywhere) {
+        /// The dimension; negative counts from the last.
+        dim: i64,
+        /// The first index; none is the beginning.
+        start: Option<i64> = None,
+        /// One past the last index; none is the end.
+        end: Option<i64> = None,
+        /// The distance of indices, at least 1.
+        step: i64 = 1,
+    }
+    /// Elements picked along a dimension by an index tensor of the same rank: `torch.gather`.
+    Gather = "gather" (Exactly(2), Anywhere) {
+        /// The dimension; negative counts from the last.
+        dim: i64,
+    }
+    /// Rows of a matrix picked by ids: `embedding(weight, ids)`.
+    Embedding = "embedding" (Exactly(2), Anywhere) {}
+    /// The same elements under another shape. One size may be -1: what is left.
+    Reshape = "reshape" (Exactly(1), Anywhere) {
+        /// The new shape.
+        shape: Vec<Dim>,
+    }
+    /// Two dimensions swapped.
+    Transpose = "transpose" (Exactly(1), Anywhere) {
+        /// One dimension; negative counts from the last.
+        dim0: i64,
+        /// The other.
+        dim1: i64,
+    }
+    /// A new dimension of size 1.
+    Unsqueeze = "unsqueeze" (Exactly(1), Anywhere) {
+        /// Its place in the result; negative counts from the last.
+        dim: i64,
+    }
+    /// Tensors one after the other along a dimension.
+    Cat = "cat" (AtLeast(1), Anywhere) {
+        /// The dimension; negative counts from the last.
+        dim: i64,
+    }
+    /// Tensors of one shape along a new dimension.
+    Stack = "stack" (AtLeast(1), Anywhere) {
+        /// The new dimension's place in the result; negative counts from the last.
+        dim: i64,
+    }
+    /// The same values as another element type. Floats to integers truncate towards zero.
+    Cast = "cast" (Exactly(1), Anywhere) {
+        /// The element type.
+        dtype: DType,
+    }
+
+    // Arithmetic, with PyTorch's broadcasting and promotion.
+
+    /// Sum.
+    Add = "add" (Exactly(2), Anywhere) {}
+    /// Difference.
+    Sub = "sub" (Exactly(2), Anywhere) {}
+    /// Product.
+    Mul = "mul" (Exactly(2), Anywhere) {}
+    /// True division: integers become f32.
+    Div = "div" (Exactly(2), Anywhere) {}
+    /// The larger of both; NaN wins.
+    Maximum = "maximum" (Exactly(2), Anywhere) {}
+    /// The smaller of both; NaN wins.
+    Minimum = "minimum" (Exactly(2), Anywhere) {}
+    /// The negative.
+    Neg = "neg" (Exactly(1), Anywhere) {}
+    /// The absolute value.
+    Abs = "abs" (Exactly(1), Anywhere) {}
+    /// e to the power of x; integers become f32.
+    Exp = "exp" (Exactly(1), Anywhere) {}
+    /// The natural logarithm; integers become f32.
+    Log = "log" (Exactly(1), Anywhere) {}
+    /// The square root; integers become f32.
+    Sqrt = "sqrt" (Exactly(1), Anywhere) {}
+    /// 1 / (1 + e^-x); integers become f32.
+    Sigmoid = "sigmoid" (Exactly(1), Anywhere) {}
+    /// x * sigmoid(x), of floats.
+    Silu = "silu" (Exactly(1), Anywhere) {}
+
+    // Comparisons and logic; the result is bool.
+
+    /// Equal.
+    Eq = "eq" (Exactly(2), Anywhere) {}
+    /// Not equal.
+    Ne = "ne" (Exactly(2), Anywhere) {}
+    /// Less.
+    Lt = "lt" (Exactly(2), Anywhere) {}
+    /// Less or equal.
+    Le = "le" (Exactly(2), Anywhere) {}
+    /// Greater.
+    Gt = "gt" (Exactly(2), Anywhere) {}
+    /// Greater or equal.
+    Ge = "ge" (Exactly(2), Anywhere) {}
+    /// Both are not zero.
+    And = "and" (Exactly(2), Anywhere) {}
+    /// One or both are not zero.
+    Or = "or" (Exactly(2), Anywhere) {}
+    /// It is zero.
+    Not = "not" (Exactly(1), Anywhere) {}
+    /// The second where the first (bool) holds, elsewhere the third: `torch.where`.
+    Select = "select" (Exactly(3), Anywhere) {}
+
+    // Along dimensions.
+
+    /// e^x over its sum along a dimension, of floats.
+    Softmax = "softmax" (Exactly(1), Anywhere) {
+        /// The dimension; negative counts from the last.
+        dim: i64,
+    }
+    /// The index of the largest element (the first of equals; the first NaN), i64.
+    Argmax = "argmax" (Exactly(1), Anywhere) {
+        /// The dimension; none is the flat tensor.
+        dim: Option<i64> = None,
+        /// Whether the dimension stays, with size 1.
+        keepdim: bool = false,
+    }
+    /// The k largest (or smallest) elements in order and their indices: (values, indices i64). Of equal elements the
+    /// one with the lower index comes first; NaN counts as the largest.
+    TopK = "topk" (Exactly(1), Anywhere) {
+        /// How many.
+        k: i64,
+        /// The dimension; negative counts from the last.
+        dim: i64 = -1,
+        /// The largest, or else the smallest.
+        largest: bool = true,
+    }
+    /// The sum; bool and integers become i64.
+    Sum = "sum" (Exactly(1), Anywhere) {
+        /// The dimensions; none given means all.
+        dims: Vec<i64> = Vec::new(),
+        /// Whether the dimensions stay, with size 1.
+        keepdim: bool = false,
+    }
+    /// The mean, of floats.
+    Mean = "mean" (Exactly(1), Anywhere) {
+        /// The dimensions; none given means all.
+        dims: Vec<i64> = Vec::new(),
+        /// Whether the dimensions stay, with size 1.
+        keepdim: bool = false,
+    }
+    /// The largest element; NaN wins.
+    Max = "max" (Exactly(1), Anywhere) {
+        /// The dimensions; none given means all.
+        dims: Vec<i64> = Vec::new(),
+        /// Whether the dimensions stay, with size 1.
+        keepdim: bool = false,
+    }
+    /// The smallest element; NaN wins.
+    Min = "min" (Exactly(1), Anywhere) {
+        /// The dimensions; none given means all.
+        dims: Vec<i64> = Vec::new(),
+        /// Whether the dimensions stay, with size 1.
+        keepdim: bool = false,
+    }
+
+    // Linear algebra and the parts of transformers.
+
+    /// The matrix product of `torch.matmul`: operands without or with leading dimensions, which are broadcast.
+    Matmul = "matmul" (Exactly(2), Anywhere) {}
+    /// x / sqrt(mean(x^2) + eps) * weight along the last dimension: `rms_norm(x, weight)`.
+    RmsNorm = "rms_norm" (Exactly(2), Anywhere) {
+        /// Added to the mean of squares.
+        eps: Float,
+    }
+    /// Rotary position embedding, Hugging Face's `rotate_half` form: `rotary(x, positions)` with x [B, T, heads, size] and
+    /// positions i64 [B, T].
+    ///
+    /// Pair i of a head (elements i and i + rotated/2) turns by position / base^(2i/rotated), all in f32.
+    Rotary = "rotary" (Exactly(2), Anywhere) {
+        /// The base of the wavelengths.
+        base: Float,
+        /// How many elements of a head turn; none is all of them.
+        rotated: Option<i64> = None,
+    }
+    /// Scores [.., queries, keys] with -infinity where the key lies after the query. The last query sees the last key.
+    CausalMask = "causal_mask" (Exactly(1), Anywhere) {
+        /// How many keys a query sees at most, itself included; none is all.
+        window: Option<i64> = None,
+    }
+
+    // Tuples.
+
+    /// Several values as one.
+    Tuple = "tuple" (AtLeast(0), Anywhere) {}
+    /// One value of a tuple.
+    Get = "get" (Exactly(1), Anywhere) {
+        /// Which one, from 0.
+        index: i64,
+    }
+}
+
+impl OpKind {
+    /// The operation called `name` in program text.
+    pub fn from_name(name: &str) -> Option<OpKind> {
+        OpKind::ALL.iter().copied().find(|kind| kind.name() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reflection_round_trips() {
+        let op = Op::Slice { dim: 1, start: Some(-1), end: None, step: 1 };
+        let attrs = op.attrs();
+        let again = Op::build(op.kind(), &mut |name| {
+            let at = op.kind().attrs().iter().position(|decl| decl.name == name)?;
+            (!op.is_default(at)).then(|| attrs[at].clone())
+        });
+        assert_eq!(again, Ok(op.clone()));
+        assert_eq!((0..4).map(|at| op.is_default(at)).collect::<Vec<_>>(), [false, false, true, true]);
+        assert_eq!(Op::build(OpKind::Slice, &mut |_| None), Err(AttrError::Missing("dim")));
+        for kind in OpKind::ALL {
+            assert_eq!(OpKind::from_name(kind.name()), Some(*kind));
+        }
+    }
+}
