@@ -14,7 +14,7 @@ pub type Sizes = SmallVec<[usize; 4]>;
 #[derive(Clone, PartialEq)]
 pub struct Tensor {
     shape: Sizes,
-    data: Data,
+    pub(crate) data: Data,
 }
 
 /// The elements, by type.

@@ -1,0 +1,233 @@
+//! The meaning of each operation on host tensors: PyTorch's results, in a fixed order of arithmetic.
+//!
+//! Everything else is compared to this, and it runs what a program computes outside of models. The order of arithmetic
+//! never depends on the machine, on the number of threads or on what else is computed:
+//! - Sums (`sum`, `mean`, `softmax`, `rms_norm`, `matmul`) have one accumulator for each result and add to it in the
+//!   row-major order of the operand, from zero. Products are rounded before they are added: no fused multiply-add.
+//! - f16 and bf16 are computed in f32 and rounded after each operation; what accumulates is rounded once, at its end.
+//!   `rms_norm` rounds twice, before and after the weight, as Hugging Face's does.
+//! - Operands of different types are cast to the promoted type first. One exception, which is PyTorch's: an operand
+//!   without dimensions takes part in `mul` and `div` of f16 and bf16 as f32, so that `h * 0.1` has the f32 0.1.
+//! - Integers wrap. Floats cast to integers truncate and saturate (to u8 by way of i64); NaN becomes 0.
+//! - `exp`, `ln`, `powf`, `sin` and `cos` are those of Rust's standard library, element by element.
+//!
+//! Shapes and types are checked again here, cheaply: operands that no verifier has seen give an [`EvalError`], never a
+//! panic.
+
+mod elementwise;
+mod linear;
+mod number;
+mod reduce;
+mod shape;
+mod walk;
+
+use std::{error::Error, fmt, sync::Arc};
+
+use crate::{
+    attr::Literal,
+    op::Op,
+    tensor::Tensor,
+    types::{Name, Type},
+};
+
+use elementwise::{Arithmetic, Comparison, Function};
+use reduce::Extreme;
+
+/// The value of a node on the host.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Value {
+    /// A tensor.
+    Tensor(Tensor),
+    /// Several values as one.
+    Tuple(Arc<[Value]>),
+    /// Text.
+    Str(Name),
+}
+
+impl Value {
+    /// The tensor, where it is one.
+    pub fn as_tensor(&self) -> Option<&Tensor> {
+        if let Value::Tensor(tensor) = self { Some(tensor) } else { None }
+    }
+
+    /// The tensor, where it is one, without the value around it.
+    pub fn into_tensor(self) -> Option<Tensor> {
+        if let Value::Tensor(tensor) = self { Some(tensor) } else { None }
+    }
+
+    /// The parts of a tuple, where it is one.
+    pub fn as_tuple(&self) -> Option<&[Value]> {
+        if let Value::Tuple(parts) = self { Some(parts) } else { None }
+    }
+
+    /// The text, where it is one.
+    pub fn as_str(&self) -> Option<&str> {
+        if let Value::Str(text) = self { Some(text) } else { None }
+    }
+
+    /// The type of the value.
+    pub fn ty(&self) -> Type {
+        match self {
+            Value::Tensor(tensor) => Type::Tensor(tensor.ty()),
+            Value::Tuple(parts) => Type::Tuple(parts.iter().map(Value::ty).collect()),
+            Value::Str(_) => Type::Str,
+        }
+    }
+
+    /// The bytes of all elements and texts in it.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Value::Tensor(tensor) => tensor.bytes(),
+            Value::Tuple(parts) => parts.iter().map(Value::bytes).sum(),
+            Value::Str(text) => text.len(),
+        }
+    }
+
+    /// Whether both have the same types, shapes and bits.
+    pub fn same_bits(&self, other: &Value) -> bool {
+        match (self, other) {
+            (Value::Tensor(a), Value::Tensor(b)) => a.same_bits(b),
+            (Value::Tuple(a), Value::Tuple(b)) => a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| a.same_bits(b)),
+            (Value::Str(a), Value::Str(b)) => a == b,
+            (Value::Tensor(_) | Value::Tuple(_) | Value::Str(_), _) => false,
+        }
+    }
+}
+
+impl From<Tensor> for Value {
+    fn from(tensor: Tensor) -> Value {
+        Value::Tensor(tensor)
+    }
+}
+
+impl From<&Literal> for Value {
+    fn from(literal: &Literal) -> Value {
+        match literal {
+            Literal::Tensor(tensor) => Value::Tensor(tensor.to_tensor()),
+            Literal::Str(text) => Value::Str(text.clone()),
+        }
+    }
+}
+
+/// Why an operation has no result on these operands: an index out of range, a `max` of nothing, shapes that do not fit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EvalError {
+    message: String,
+}
+
+impl EvalError {
+    fn new(message: impl Into<String>) -> EvalError {
+        EvalError { message: message.into() }
+    }
+
+    /// What is wrong, in a sentence that begins with the name of the operation.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl fmt::Display for EvalError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.message)
+    }
+}
+
+impl Error for EvalError {}
+
+/// The value of `op` on these operands.
+///
+/// # Errors
+/// If the operation has no result on them, and for operations that only a backend can run: forwards and what models
+/// are made of. A `hook` is the identity.
+pub fn eval(op: &Op, operands: &[&Value]) -> Result<Value, EvalError> {
+    evaluate(op, operands).map_err(|error| EvalError::new(format!("`{}`: {}", op.kind().name(), error.message)))
+}
+
+fn evaluate(op: &Op, operands: &[&Value]) -> Result<Value, EvalError> {
+    if !op.kind().arity().accepts(operands.len()) {
+        return Err(EvalError::new(format!("the operation does not take {} operands", operands.len())));
+    }
+    let x = |at: usize| tensor(operands, at);
+    let tensors = || (0..operands.len()).map(x).collect::<Result<Vec<_>, _>>();
+    let arithmetic = |kind: Arithmetic| elementwise::arithmetic(kind, x(0)?, x(1)?);
+    let function = |kind: Function| elementwise::function(kind, x(0)?);
+    let compare = |kind: Comparison| elementwise::compare(kind, x(0)?, x(1)?);
+    let result = match op {
+        Op::Const { value } => return Ok(value.into()),
+        Op::Forward { .. } | Op::Read { .. } | Op::Write { .. } | Op::Apply { .. } | Op::Input { .. } | Op::Weight { .. } => {
+            return Err(EvalError::new("a backend runs this operation, not the host"));
+        }
+        Op::Hook { .. } => return Ok(operands[0].clone()),
+
+        Op::Slice { dim, start, end, step } => shape::slice(x(0)?, *dim, *start, *end, *step),
+        Op::Index { dim, index } => shape::index(x(0)?, *dim, *index),
+        Op::Update { dim, start, end, step } => shape::update(x(0)?, x(1)?, *dim, *start, *end, *step),
+        Op::Gather { dim } => shape::gather(x(0)?, x(1)?, *dim),
+        Op::Embedding {} => shape::embedding(x(0)?, x(1)?),
+        Op::Reshape { shape } => shape::reshape(x(0)?, shape),
+        Op::Transpose { dim0, dim1 } => shape::transpose(x(0)?, *dim0, *dim1),
+        Op::Unsqueeze { dim } => shape::unsqueeze(x(0)?, *dim),
+        Op::Cat { dim } => shape::cat(&tensors()?, *dim),
+        Op::Stack { dim } => shape::stack(&tensors()?, *dim),
+        Op::Cast { dtype } => Ok(number::cast(x(0)?, *dtype)),
+
+        Op::Add {} => arithmetic(Arithmetic::Add),
+        Op::Sub {} => arithmetic(Arithmetic::Sub),
+        Op::Mul {} => arithmetic(Arithmetic::Mul),
+        Op::Div {} => arithmetic(Arithmetic::Div),
+        Op::Maximum {} => arithmetic(Arithmetic::Maximum),
+        Op::Minimum {} => arithmetic(Arithmetic::Minimum),
+        Op::Neg {} => elementwise::negative(x(0)?),
+        Op::Abs {} => elementwise::absolute(x(0)?),
+        Op::Exp {} => function(Function::Exp),
+        Op::Log {} => function(Function::Log),
+        Op::Sqrt {} => function(Function::Sqrt),
+        Op::Sigmoid {} => function(Function::Sigmoid),
+        Op::Silu {} => elementwise::silu(x(0)?),
+
+        Op::Eq {} => compare(Comparison::Eq),
+        Op::Ne {} => compare(Comparison::Ne),
+        Op::Lt {} => compare(Comparison::Lt),
+        Op::Le {} => compare(Comparison::Le),
+        Op::Gt {} => compare(Comparison::Gt),
+        Op::Ge {} => compare(Comparison::Ge),
+        Op::And {} => elementwise::logic(x(0)?, x(1)?, |a, b| a && b),
+        Op::Or {} => elementwise::logic(x(0)?, x(1)?, |a, b| a || b),
+        Op::Not {} => Ok(elementwise::not(x(0)?)),
+        Op::Select {} => elementwise::select(x(0)?, x(1)?, x(2)?),
+
+        Op::Softmax { dim } => reduce::softmax(x(0)?, *dim),
+        Op::Argmax { dim, keepdim } => reduce::argmax(x(0)?, *dim, *keepdim),
+        Op::TopK { k, dim, largest } => {
+            let (values, indices) = reduce::topk(x(0)?, *k, *dim, *largest)?;
+            return Ok(Value::Tuple([Value::Tensor(values), Value::Tensor(indices)].into()));
+        }
+        Op::Sum { dims, keepdim } => reduce::sum(x(0)?, dims, *keepdim),
+        Op::Mean { dims, keepdim } => reduce::mean(x(0)?, dims, *keepdim),
+        Op::Max { dims, keepdim } => reduce::extreme(Extreme::Max, x(0)?, dims, *keepdim),
+        Op::Min { dims, keepdim } => reduce::extreme(Extreme::Min, x(0)?, dims, *keepdim),
+
+        Op::Matmul {} => linear::matmul(x(0)?, x(1)?),
+        Op::RmsNorm { eps } => linear::rms_norm(x(0)?, x(1)?, eps.get()),
+        Op::Rotary { base, rotated } => linear::rotary(x(0)?, x(1)?, base.get(), *rotated),
+        Op::CausalMask { window } => linear::causal_mask(x(0)?, *window),
+
+        Op::Tuple {} => return Ok(Value::Tuple(operands.iter().map(|&value| value.clone()).collect())),
+        Op::Get { index } => {
+            let parts = operands[0].as_tuple().ok_or_else(|| EvalError::new("the operand is not a tuple"))?;
+            let part = usize::try_from(*index).ok().and_then(|index| parts.get(index));
+            return part.cloned().ok_or_else(|| EvalError::new(format!("there is no part {index} in a tuple of {}", parts.len())));
+        }
+    };
+    result.map(Value::Tensor)
+}
+
+/// Operand `at`, which must be a tensor of a size that can be counted.
+fn tensor<'a>(operands: &[&'a Value], at: usize) -> Result<&'a Tensor, EvalError> {
+    let tensor = operands[at].as_tensor().ok_or_else(|| EvalError::new(format!("operand {} is not a tensor", at + 1)))?;
+    walk::check_size(tensor.shape())?;
+    Ok(tensor)
+}
+
+#[cfg(test)]
+mod tests;

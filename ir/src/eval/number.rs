@@ -1,0 +1,233 @@
+//! Elements as numbers: arithmetic, and casts between element types.
+
+use std::{borrow::Cow, cmp::Ordering};
+
+use half::{bf16, f16};
+
+use crate::{
+    tensor::{Element, Tensor, on_elements},
+    types::DType,
+};
+
+/// An element type that values of any other can be cast to.
+pub(super) trait FromAny: Element {
+    fn from_f64(value: f64) -> Self;
+    fn from_f32(value: f32) -> Self;
+    fn from_i64(value: i64) -> Self;
+}
+
+/// An element type as the source of a cast.
+pub(super) trait Lift: Copy {
+    fn cast<T: FromAny>(self) -> T;
+}
+
+macro_rules! casts {
+    ($($ty:ty: $f64:expr, $f32:expr, $i64:expr; $lift:ident($widen:expr);)*) => {
+        $(impl FromAny for $ty {
+            #[inline]
+            fn from_f64(value: f64) -> Self { $f64(value) }
+            #[inline]
+            fn from_f32(value: f32) -> Self { $f32(value) }
+            #[inline]
+            fn from_i64(value: i64) -> Self { $i64(value) }
+        }
+        impl Lift for $ty {
+            #[inline]
+            fn cast<T: FromAny>(self) -> T { T::$lift($widen(self)) }
+        })*
+    };
+}
+
+// f16 and bf16 are reached by way of f32, with two roundings, as in PyTorch.
+casts! {
+    f64: |x| x, f64::from, |x| x as f64; from_f64(|x| x);
+    f32: |x| x as f32, |x| x, |x| x as f32; from_f32(|x| x);
+    f16: |x| f16::from_f32(x as f32), f16::from_f32, |x| f16::from_f32(x as f32); from_f32(f16::to_f32);
+    bf16: |x| bf16::from_f32(x as f32), bf16::from_f32, |x| bf16::from_f32(x as f32); from_f32(bf16::to_f32);
+    i64: |x| x as i64, |x| x as i64, |x| x; from_i64(|x| x);
+    i32: |x| x as i32, |x| x as i32, |x| x as i32; from_i64(i64::from);
+    u8: |x| x as i64 as u8, |x| x as i64 as u8, |x| x as u8; from_i64(i64::from);
+    bool: |x| x != 0.0, |x| x != 0.0, |x| x != 0; from_i64(i64::from);
+}
+
+/// The elements as type `T`; borrowed where they are of that type.
+pub(super) fn convert<T: FromAny>(x: &Tensor) -> Cow<'_, [T]> {
+    match x.values::<T>() {
+        Some(values) => Cow::Borrowed(values),
+        None => Cow::Owned(on_elements!(x, values => values.iter().map(|&value| value.cast()).collect())),
+    }
+}
+
+/// The elements cast to `dtype`, then as type `T`, in which operations on `dtype` are computed.
+pub(super) fn convert_by<T: FromAny>(x: &Tensor, dtype: DType) -> Cow<'_, [T]> {
+    if x.dtype() == dtype || dtype == T::DTYPE {
+        return convert(x);
+    }
+    Cow::Owned(convert(&cast(x, dtype)).into_owned())
+}
+
+/// The tensor as another type; shares the elements where it is the same.
+pub(super) fn cast(x: &Tensor, dtype: DType) -> Tensor {
+    fn to<T: FromAny>(x: &Tensor) -> Tensor {
+        Tensor::new(x.shape(), convert::<T>(x).into_owned())
+    }
+    if x.dtype() == dtype {
+        return x.clone();
+    }
+    match dtype {
+        DType::F64 => to::<f64>(x),
+        DType::F32 => to::<f32>(x),
+        DType::F16 => to::<f16>(x),
+        DType::BF16 => to::<bf16>(x),
+        DType::I64 => to::<i64>(x),
+        DType::I32 => to::<i32>(x),
+        DType::U8 => to::<u8>(x),
+        DType::Bool => to::<bool>(x),
+    }
+}
+
+/// A type that operations are computed in.
+pub(super) trait Number: FromAny + PartialOrd {
+    /// Not larger than anything.
+    const LOWEST: Self;
+    /// Not smaller than anything.
+    const HIGHEST: Self;
+    fn add(self, other: Self) -> Self;
+    /// Not of bools.
+    fn sub(self, other: Self) -> Self;
+    fn mul(self, other: Self) -> Self;
+    fn neg(self) -> Self;
+    fn abs(self) -> Self;
+    fn is_nan(self) -> bool;
+
+    /// The larger; NaN wins, and the first of equals.
+    #[inline]
+    fn maximum(self, other: Self) -> Self {
+        if self.is_nan() || !(other > self || other.is_nan()) { self } else { other }
+    }
+
+    /// The smaller; NaN wins, and the first of equals.
+    #[inline]
+    fn minimum(self, other: Self) -> Self {
+        if self.is_nan() || !(other < self || other.is_nan()) { self } else { other }
+    }
+
+    /// The order of sorting: NaN is the largest.
+    #[inline]
+    fn order(self, other: Self) -> Ordering {
+        self.partial_cmp(&other).unwrap_or_else(|| self.is_nan().cmp(&other.is_nan()))
+    }
+}
+
+macro_rules! floats {
+    ($($ty:ident)*) => {
+        $(impl Number for $ty {
+            const LOWEST: Self = $ty::NEG_INFINITY;
+            const HIGHEST: Self = $ty::INFINITY;
+            #[inline]
+            fn add(self, other: Self) -> Self { self + other }
+            #[inline]
+            fn sub(self, other: Self) -> Self { self - other }
+            #[inline]
+            fn mul(self, other: Self) -> Self { self * other }
+            #[inline]
+            fn neg(self) -> Self { -self }
+            #[inline]
+            fn abs(self) -> Self { $ty::abs(self) }
+            #[inline]
+            fn is_nan(self) -> bool { $ty::is_nan(self) }
+        })*
+    };
+}
+
+macro_rules! integers {
+    ($($ty:ident $abs:expr;)*) => {
+        $(impl Number for $ty {
+            const LOWEST: Self = $ty::MIN;
+            const HIGHEST: Self = $ty::MAX;
+            #[inline]
+            fn add(self, other: Self) -> Self { self.wrapping_add(other) }
+            #[inline]
+            fn sub(self, other: Self) -> Self { self.wrapping_sub(other) }
+            #[inline]
+            fn mul(self, other: Self) -> Self { self.wrapping_mul(other) }
+            #[inline]
+            fn neg(self) -> Self { self.wrapping_neg() }
+            #[inline]
+            fn abs(self) -> Self { $abs(self) }
+            #[inline]
+            fn is_nan(self) -> bool { false }
+        })*
+    };
+}
+
+floats! { f32 f64 }
+integers! { i64 i64::wrapping_abs; i32 i32::wrapping_abs; u8 |x| x; }
+
+/// Bools add and multiply as `or` and `and`; they have no difference, which is refused before it comes to that.
+impl Number for bool {
+    const LOWEST: Self = false;
+    const HIGHEST: Self = true;
+    #[inline]
+    fn add(self, other: Self) -> Self {
+        self | other
+    }
+    #[inline]
+    fn sub(self, other: Self) -> Self {
+        self ^ other
+    }
+    #[inline]
+    fn mul(self, other: Self) -> Self {
+        self & other
+    }
+    #[inline]
+    fn neg(self) -> Self {
+        self
+    }
+    #[inline]
+    fn abs(self) -> Self {
+        self
+    }
+    #[inline]
+    fn is_nan(self) -> bool {
+        false
+    }
+}
+
+/// A floating point type that operations are computed in.
+pub(super) trait Real: Number {
+    fn div(self, other: Self) -> Self;
+    fn exp(self) -> Self;
+    fn ln(self) -> Self;
+    fn sqrt(self) -> Self;
+
+    /// 1 / (1 + e^-x).
+    #[inline]
+    fn sigmoid(self) -> Self {
+        let one = Self::from_i64(1);
+        one.div(one.add(self.neg().exp()))
+    }
+
+    /// x / (1 + e^-x).
+    #[inline]
+    fn silu(self) -> Self {
+        self.div(Self::from_i64(1).add(self.neg().exp()))
+    }
+}
+
+macro_rules! reals {
+    ($($ty:ident)*) => {
+        $(impl Real for $ty {
+            #[inline]
+            fn div(self, other: Self) -> Self { self / other }
+            #[inline]
+            fn exp(self) -> Self { $ty::exp(self) }
+            #[inline]
+            fn ln(self) -> Self { $ty::ln(self) }
+            #[inline]
+            fn sqrt(self) -> Self { $ty::sqrt(self) }
+        })*
+    };
+}
+
+reals! { f32 f64 }

@@ -1,0 +1,517 @@
+//! The type of each operation from the types of its operands.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    code::Code,
+    diagnostic::Diagnostic,
+    model::ModelSpec,
+    op::{Arity, Op},
+    types::{DType, Dim, ForwardType, Name, Shape, TensorType, Type, elements, promote_operands},
+};
+
+/// The models that a program may use, by the program's names for them.
+pub type Models = BTreeMap<Name, Arc<ModelSpec>>;
+
+/// The type of `op` on operands of these types.
+///
+/// # Errors
+/// A diagnostic without a place: the caller knows where the operation stands.
+pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagnostic> {
+    check_arity(op, operands.len())?;
+    let tensor = |at: usize| as_tensor(op, at, operands[at]);
+    let forward = |at: usize| match operands[at] {
+        Type::Forward(forward) => Ok(forward),
+        other => Err(wrong_kind(op, at, "a forward", other)),
+    };
+    Ok(match op {
+        Op::Const { value } => value.ty(),
+
+        Op::Forward { model } => {
+            find_model(models, model)?;
+            let Type::Tensor(tokens) = operands[0] else {
+                return Err(wrong_kind(op, 0, "a tensor of token ids", operands[0]));
+            };
+            let [batch, length] = tokens.shape.as_slice() else { return Err(token_shape(tokens)) };
+            if tokens.dtype != DType::I64 {
+                return Err(token_shape(tokens));
+            }
+            Type::Forward(ForwardType { model: model.clone(), batch: batch.clone(), tokens: length.clone() })
+        }
+        Op::Read { hook } => Type::Tensor(hook_type(forward(0)?, hook, models)?),
+        Op::Write { hook } => {
+            let target = forward(0)?;
+            let (expected, given) = (hook_type(target, hook, models)?, tensor(1)?);
+            if *given != expected {
+                let error = Diagnostic::error(Code::E2003, format!("`{hook}` holds {expected}, but {given} is written to it"));
+                return Err(match () {
+                    () if given.dtype != expected.dtype => error.help(format!("cast the value: `cast(…) {{dtype: {}}}`", expected.dtype)),
+                    () => error.help("a part of a hook is set with `update(read(f) {…}, value) {dim: …, start: …}`"),
+                });
+            }
+            Type::Forward(target.clone())
+        }
+        Op::Apply { model, module } => {
+            let spec = find_model(models, model)?;
+            let module = spec.module(module)?;
+            let given = tensor(0)?;
+            spec.apply_type(module, given)?
+        }
+
+        Op::Input { dtype, shape, .. } | Op::Weight { dtype, shape, .. } => Type::tensor(*dtype, shape.iter().cloned()),
+        Op::Hook { .. } => Type::Tensor(tensor(0)?.clone()),
+
+        Op::Slice { dim, start, end, step } => {
+            let mut ty = tensor(0)?.clone();
+            let at = axis(&ty, *dim)?;
+            ty.shape[at] = slice_size(&ty.shape[at], *start, *end, *step)?;
+            Type::Tensor(ty)
+        }
+        Op::Index { dim, index } => {
+            let mut ty = tensor(0)?.clone();
+            let at = axis(&ty, *dim)?;
+            let size = ty.shape.remove(at);
+            let needed = if *index < 0 { index.checked_neg().unwrap_or(i64::MAX) } else { index.saturating_add(1) };
+            match size.as_known() {
+                Some(known) if needed > known => {
+                    return Err(Diagnostic::error(
+                        Code::E1005,
+                        format!("index {index} lies outside dimension {dim}, which has size {known}"),
+                    ));
+                }
+                None if !size.at_least(needed) => return Err(undecided(&size, format!("index {index}"))),
+                _ => Type::Tensor(ty),
+            }
+        }
+        Op::Update { dim, start, end, step } => {
+            let (whole, value) = (tensor(0)?, tensor(1)?);
+            let at = axis(whole, *dim)?;
+            let mut part = whole.clone();
+            part.shape[at] = slice_size(&part.shape[at], *start, *end, *step)?;
+            match broadcast(&part.shape, &value.shape) {
+                Ok(shape) if shape == part.shape => Type::Tensor(whole.clone()),
+                _ => {
+                    return Err(Diagnostic::error(Code::E1003, format!("{value} does not fit the part {part} that it is to replace"))
+                        .help("the value is broadcast to the part: each of its dimensions must be 1 or equal"));
+                }
+            }
+        }
+        Op::Gather { dim } => {
+            let (from, ids) = (tensor(0)?, tensor(1)?);
+            let at = axis(from, *dim)?;
+            index_dtype(op, ids)?;
+            let too_large =
+                |i: usize| i != at && matches!((ids.shape[i].as_known(), from.shape[i].as_known()), (Some(a), Some(b)) if a > b);
+            if ids.rank() != from.rank() || (0..ids.rank()).any(too_large) {
+                return Err(Diagnostic::error(Code::E1003, format!("`gather` cannot pick from {from} by {ids}"))
+                    .note("the index has as many dimensions as the tensor and is nowhere larger, except along `dim`"));
+            }
+            Type::tensor(from.dtype, ids.shape.iter().cloned())
+        }
+        Op::Embedding {} => {
+            let (table, ids) = (tensor(0)?, tensor(1)?);
+            index_dtype(op, ids)?;
+            let [_, size] = table.shape.as_slice() else {
+                return Err(Diagnostic::error(
+                    Code::E1003,
+                    format!("`embedding` picks rows of a matrix, but its first operand is {table}"),
+                ));
+            };
+            Type::tensor(table.dtype, ids.shape.iter().cloned().chain([size.clone()]))
+        }
+        Op::Reshape { shape } => Type::Tensor(reshape(tensor(0)?, shape)?),
+        Op::Transpose { dim0, dim1 } => {
+            let mut ty = tensor(0)?.clone();
+            let (a, b) = (axis(&ty, *dim0)?, axis(&ty, *dim1)?);
+            ty.shape.swap(a, b);
+            Type::Tensor(ty)
+        }
+        Op::Unsqueeze { dim } => {
+            let mut ty = tensor(0)?.clone();
+            let at = new_axis(&ty, *dim)?;
+            ty.shape.insert(at, Dim::known(1));
+            Type::Tensor(ty)
+        }
+        Op::Cat { dim } => {
+            let parts = (0..operands.len()).map(tensor).collect::<Result<Vec<_>, _>>()?;
+            let at = axis(parts[0], *dim)?;
+            let without =
+                |ty: &TensorType| ty.shape.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, dim)| dim.clone()).collect::<Shape>();
+            if let Some(other) = parts.iter().find(|ty| ty.rank() != parts[0].rank() || without(ty) != without(parts[0])) {
+                return Err(Diagnostic::error(Code::E1003, format!("`cat` along dimension {dim} cannot join {} and {other}", parts[0])));
+            }
+            let size = parts.iter().fold(Dim::known(0), |sum, ty| sum + ty.shape[at].clone());
+            let dtype = parts.iter().map(|ty| ty.dtype).reduce(DType::promote).unwrap_or(DType::F32);
+            let mut ty = TensorType { dtype, ..parts[0].clone() };
+            ty.shape[at] = size;
+            Type::Tensor(ty)
+        }
+        Op::Stack { dim } => {
+            let parts = (0..operands.len()).map(tensor).collect::<Result<Vec<_>, _>>()?;
+            let at = new_axis(parts[0], *dim)?;
+            if let Some(other) = parts.iter().find(|ty| ty.shape != parts[0].shape) {
+                return Err(Diagnostic::error(
+                    Code::E1003,
+                    format!("`stack` needs tensors of one shape, but gets {} and {other}", parts[0]),
+                ));
+            }
+            let dtype = parts.iter().map(|ty| ty.dtype).reduce(DType::promote).unwrap_or(DType::F32);
+            let mut ty = TensorType { dtype, ..parts[0].clone() };
+            ty.shape.insert(at, Dim::from(parts.len()));
+            Type::Tensor(ty)
+        }
+        Op::Cast { dtype } => Type::Tensor(TensorType { dtype: *dtype, ..tensor(0)?.clone() }),
+
+        Op::Add {} | Op::Mul {} | Op::Maximum {} | Op::Minimum {} => Type::Tensor(elementwise(op, &[tensor(0)?, tensor(1)?])?),
+        Op::Sub {} => {
+            let ty = elementwise(op, &[tensor(0)?, tensor(1)?])?;
+            if tensor(0)?.dtype == DType::Bool || tensor(1)?.dtype == DType::Bool {
+                return Err(wrong_dtype(op, DType::Bool, "numbers").help("use `ne` for the difference of bools, or cast them"));
+            }
+            Type::Tensor(ty)
+        }
+        Op::Div {} => {
+            let ty = elementwise(op, &[tensor(0)?, tensor(1)?])?;
+            Type::Tensor(TensorType { dtype: float_of(ty.dtype), ..ty })
+        }
+        Op::Neg {} | Op::Abs {} => {
+            let ty = tensor(0)?;
+            if ty.dtype == DType::Bool {
+                return Err(wrong_dtype(op, ty.dtype, "numbers"));
+            }
+            Type::Tensor(ty.clone())
+        }
+        Op::Exp {} | Op::Log {} | Op::Sqrt {} | Op::Sigmoid {} => {
+            let ty = tensor(0)?;
+            Type::Tensor(TensorType { dtype: float_of(ty.dtype), ..ty.clone() })
+        }
+        Op::Silu {} => Type::Tensor(floats(op, tensor(0)?)?.clone()),
+        Op::Eq {} | Op::Ne {} | Op::Lt {} | Op::Le {} | Op::Gt {} | Op::Ge {} | Op::And {} | Op::Or {} => {
+            let ty = elementwise(op, &[tensor(0)?, tensor(1)?])?;
+            Type::Tensor(TensorType { dtype: DType::Bool, ..ty })
+        }
+        Op::Not {} => Type::Tensor(TensorType { dtype: DType::Bool, ..tensor(0)?.clone() }),
+        Op::Select {} => {
+            let (condition, yes, no) = (tensor(0)?, tensor(1)?, tensor(2)?);
+            if condition.dtype != DType::Bool {
+                return Err(wrong_dtype(op, condition.dtype, "a bool condition").help("compare first: `select(gt(x, 0), …)`"));
+            }
+            let ty = elementwise(op, &[yes, no])?;
+            let shape = broadcast(&ty.shape, &condition.shape).map_err(|()| no_broadcast(op, &[condition, yes, no]))?;
+            Type::Tensor(TensorType { shape, ..ty })
+        }
+
+        Op::Softmax { dim } => {
+            let ty = floats(op, tensor(0)?)?;
+            axis(ty, *dim)?;
+            Type::Tensor(ty.clone())
+        }
+        Op::Argmax { dim, keepdim } => {
+            let ty = tensor(0)?;
+            if ty.dtype == DType::Bool {
+                return Err(wrong_dtype(op, ty.dtype, "numbers"));
+            }
+            let dims: Vec<i64> = dim.iter().copied().collect();
+            let reduced = reduce(ty, &dims, *keepdim)?;
+            not_empty(op, ty, &dims)?;
+            Type::Tensor(TensorType { dtype: DType::I64, ..reduced })
+        }
+        Op::TopK { k, dim, .. } => {
+            let mut ty = tensor(0)?.clone();
+            if ty.dtype == DType::Bool {
+                return Err(wrong_dtype(op, ty.dtype, "numbers"));
+            }
+            let at = axis(&ty, *dim)?;
+            if *k < 0 || ty.shape[at].as_known().is_some_and(|size| *k > size) {
+                return Err(Diagnostic::error(Code::E1008, format!("`topk` cannot take {k} of a dimension of size {}", ty.shape[at])));
+            }
+            if ty.shape[at].as_known().is_none() && !ty.shape[at].at_least(*k) {
+                return Err(undecided(&ty.shape[at], format!("taking the top {k}")));
+            }
+            ty.shape[at] = Dim::known(*k);
+            let indices = TensorType { dtype: DType::I64, ..ty.clone() };
+            Type::Tuple([Type::Tensor(ty), Type::Tensor(indices)].into())
+        }
+        Op::Sum { dims, keepdim } => {
+            let ty = tensor(0)?;
+            let dtype = if ty.dtype.is_float() { ty.dtype } else { DType::I64 };
+            Type::Tensor(TensorType { dtype, ..reduce(ty, dims, *keepdim)? })
+        }
+        Op::Mean { dims, keepdim } => Type::Tensor(reduce(floats(op, tensor(0)?)?, dims, *keepdim)?),
+        Op::Max { dims, keepdim } | Op::Min { dims, keepdim } => {
+            let ty = tensor(0)?;
+            let reduced = reduce(ty, dims, *keepdim)?;
+            not_empty(op, ty, dims)?;
+            Type::Tensor(reduced)
+        }
+
+        Op::Matmul {} => Type::Tensor(matmul(op, tensor(0)?, tensor(1)?)?),
+        Op::RmsNorm { .. } => {
+            let (x, weight) = (floats(op, tensor(0)?)?, tensor(1)?);
+            if weight.rank() != 1 || x.shape.last() != weight.shape.first() || weight.dtype != x.dtype {
+                return Err(Diagnostic::error(
+                    Code::E1003,
+                    format!("`rms_norm` of {x} needs a weight of its last dimension, not {weight}"),
+                ));
+            }
+            Type::Tensor(x.clone())
+        }
+        Op::Rotary { rotated, .. } => {
+            let (x, positions) = (floats(op, tensor(0)?)?, tensor(1)?);
+            if x.rank() != 4 || positions.dtype != DType::I64 || positions.shape[..] != x.shape[..2] {
+                return Err(Diagnostic::error(Code::E1003, format!("`rotary` cannot turn {x} by positions {positions}"))
+                    .note("the first is [batch, tokens, heads, size], the second i64 [batch, tokens]"));
+            }
+            let size = x.shape[3].as_known();
+            let turned = rotated.or(size);
+            if turned.is_none_or(|turned| turned <= 0 || turned % 2 != 0 || size.is_some_and(|size| turned > size)) {
+                return Err(Diagnostic::error(
+                    Code::E1008,
+                    format!("`rotary` turns pairs: an even number of at most {} elements of a head", x.shape[3]),
+                ));
+            }
+            Type::Tensor(x.clone())
+        }
+        Op::CausalMask { window } => {
+            let scores = floats(op, tensor(0)?)?;
+            if scores.rank() < 2 {
+                return Err(Diagnostic::error(Code::E1004, format!("`causal_mask` needs [.., queries, keys], not {scores}")));
+            }
+            if window.is_some_and(|window| window < 1) {
+                return Err(Diagnostic::error(Code::E1008, "a window holds at least the query's own position: `window` is 1 or more"));
+            }
+            Type::Tensor(scores.clone())
+        }
+
+        Op::Tuple {} => Type::Tuple(operands.iter().map(|&ty| ty.clone()).collect()),
+        Op::Get { index } => match operands[0] {
+            Type::Tuple(parts) => match usize::try_from(*index).ok().and_then(|index| parts.get(index)) {
+                Some(part) => part.clone(),
+                None => {
+                    return Err(Diagnostic::error(Code::E1005, format!("the tuple has {} parts; there is no part {index}", parts.len())));
+                }
+            },
+            other => return Err(wrong_kind(op, 0, "a tuple", other)),
+        },
+    })
+}
+
+fn check_arity(op: &Op, count: usize) -> Result<(), Diagnostic> {
+    let arity = op.kind().arity();
+    if arity.accepts(count) {
+        return Ok(());
+    }
+    let expected = match arity {
+        Arity::Exactly(1) => "1 operand".to_owned(),
+        Arity::Exactly(n) => format!("{n} operands"),
+        Arity::AtLeast(n) => format!("{n} or more operands"),
+    };
+    Err(Diagnostic::error(Code::E1001, format!("`{}` takes {expected}, but gets {count}", op.kind().name())))
+}
+
+fn find_model<'a>(models: &'a Models, name: &str) -> Result<&'a ModelSpec, Diagnostic> {
+    models.get(name).map(|spec| &**spec).ok_or_else(|| {
+        Diagnostic::error(Code::E2002, format!("the program declares no model `{name}`"))
+            .suggest(name, models.keys().map(|name| &**name))
+            .help(format!("declare it in the head of the graph: `models {{ {name}: \"smollm2\" }}`"))
+    })
+}
+
+fn hook_type(forward: &ForwardType, hook: &str, models: &Models) -> Result<TensorType, Diagnostic> {
+    let spec = find_model(models, &forward.model)?;
+    let ty = spec.hook_type(spec.hook(hook)?);
+    Ok(ty.substitute(&|symbol| match symbol {
+        "B" => Some(forward.batch.clone()),
+        "T" => Some(forward.tokens.clone()),
+        _ => None,
+    }))
+}
+
+fn as_tensor<'a>(op: &Op, at: usize, ty: &'a Type) -> Result<&'a TensorType, Diagnostic> {
+    ty.as_tensor().ok_or_else(|| wrong_kind(op, at, "a tensor", ty))
+}
+
+fn wrong_kind(op: &Op, at: usize, expected: &str, found: &Type) -> Diagnostic {
+    let error = Diagnostic::error(Code::E1002, format!("operand {} of `{}` must be {expected}, but is {found}", at + 1, op.kind().name()));
+    match found {
+        Type::Forward(_) => error.help("`read(f) {hook: …}` gives a tensor of a forward"),
+        Type::Tuple(_) => error.help("`get(t) {index: 0}` gives the first part of a tuple"),
+        Type::Tensor(_) | Type::List(_) | Type::Str | Type::Opaque => error,
+    }
+}
+
+fn wrong_dtype(op: &Op, found: DType, expected: &str) -> Diagnostic {
+    Diagnostic::error(Code::E1006, format!("`{}` needs {expected}, but gets {found}", op.kind().name()))
+}
+
+fn floats<'a>(op: &Op, ty: &'a TensorType) -> Result<&'a TensorType, Diagnostic> {
+    if ty.dtype.is_float() { Ok(ty) } else { Err(wrong_dtype(op, ty.dtype, "floats").help("cast it first: `cast(x) {dtype: f32}`")) }
+}
+
+fn index_dtype(op: &Op, ty: &TensorType) -> Result<(), Diagnostic> {
+    match ty.dtype {
+        DType::I64 | DType::I32 => Ok(()),
+        other => Err(wrong_dtype(op, other, "indices of type i64 or i32")),
+    }
+}
+
+fn token_shape(found: &TensorType) -> Diagnostic {
+    Diagnostic::error(Code::E2004, format!("`forward` takes token ids as i64 [batch, tokens], but gets {found}"))
+        .help("one prompt is a batch of one: `[[504, 15341, 270]]`; or give the prompt itself: `forward(\"The …\")`")
+}
+
+/// The float type of a true division or a transcendental function.
+fn float_of(dtype: DType) -> DType {
+    if dtype.is_float() { dtype } else { DType::F32 }
+}
+
+fn axis(ty: &TensorType, dim: i64) -> Result<usize, Diagnostic> {
+    normalise_axis(dim, ty.rank())
+        .ok_or_else(|| Diagnostic::error(Code::E1004, format!("dimension {dim} is out of range: {ty} has {} dimensions", ty.rank())))
+}
+
+fn new_axis(ty: &TensorType, dim: i64) -> Result<usize, Diagnostic> {
+    normalise_axis(dim, ty.rank() + 1).ok_or_else(|| {
+        Diagnostic::error(Code::E1004, format!("a new dimension of {ty} cannot be at {dim}: it will have {}", ty.rank() + 1))
+    })
+}
+
+/// Dimension `dim` of `rank`, counting from the last where it is negative.
+pub fn normalise_axis(dim: i64, rank: usize) -> Option<usize> {
+    let rank_i = i64::try_from(rank).ok()?;
+    let at = if dim < 0 { dim.checked_add(rank_i)? } else { dim };
+    (0..rank_i).contains(&at).then_some(at as usize)
+}
+
+fn undecided(size: &Dim, what: String) -> Diagnostic {
+    Diagnostic::error(Code::E1005, format!("{what} cannot be decided for a dimension of size {size}"))
+        .note("symbols stand for any size of at least 1")
+        .help("give the prompt or the token ids, so that sizes are known")
+}
+
+/// The size of `start:end:step` of a dimension.
+fn slice_size(size: &Dim, start: Option<i64>, end: Option<i64>, step: i64) -> Result<Dim, Diagnostic> {
+    if step < 1 {
+        return Err(Diagnostic::error(Code::E1008, format!("the step of a slice is at least 1, not {step}")));
+    }
+    if let Some(size) = size.as_known() {
+        let bound =
+            |at: Option<i64>, default: i64| at.map_or(default, |at| if at < 0 { at.saturating_add(size).max(0) } else { at.min(size) });
+        let length = bound(end, size) - bound(start, 0);
+        return Ok(Dim::known(if length <= 0 { 0 } else { (length - 1) / step + 1 }));
+    }
+    let bound = |at: i64| {
+        let inside = size.at_least(at.checked_abs().unwrap_or(i64::MAX));
+        let from_end = if at < 0 { size.clone() } else { Dim::known(0) };
+        if inside { Ok(from_end + Dim::known(at)) } else { Err(undecided(size, format!("a slice bound of {at}"))) }
+    };
+    let first = start.map_or(Ok(Dim::known(0)), bound)?;
+    let last = end.map_or(Ok(size.clone()), bound)?;
+    let length = last - first;
+    match length.as_known() {
+        Some(length) => Ok(Dim::known(if length <= 0 { 0 } else { (length - 1) / step + 1 })),
+        None if step == 1 && length.at_least(0) => Ok(length),
+        None => Err(undecided(size, "the number of steps of a slice".to_owned())),
+    }
+}
+
+fn reshape(from: &TensorType, shape: &[Dim]) -> Result<TensorType, Diagnostic> {
+    let total = elements(&from.shape);
+    let open = shape.iter().filter(|dim| dim.as_known() == Some(-1)).count();
+    let given = shape.iter().filter(|dim| dim.as_known() != Some(-1)).cloned().fold(Dim::known(1), |product, dim| product * dim);
+    let mismatch = || Diagnostic::error(Code::E1003, format!("{from} has {total} elements and cannot take the shape {shape:?}"));
+    if shape.iter().any(|dim| dim.as_known().is_some_and(|size| size < -1)) || open > 1 {
+        return Err(Diagnostic::error(Code::E1008, "sizes are not negative, and at most one may be -1: what is left"));
+    }
+    let rest = match open {
+        0 if given == total => Dim::known(0),
+        0 => return Err(mismatch()),
+        _ => total.exact_div(&given).ok_or_else(mismatch)?,
+    };
+    let filled = shape.iter().map(|dim| if dim.as_known() == Some(-1) { rest.clone() } else { dim.clone() });
+    Ok(TensorType { dtype: from.dtype, shape: filled.collect() })
+}
+
+/// The shape of an element-wise operation on both, aligned at the last dimension.
+fn broadcast(a: &[Dim], b: &[Dim]) -> Result<Shape, ()> {
+    let rank = a.len().max(b.len());
+    let one = Dim::known(1);
+    (0..rank)
+        .map(|at| {
+            let dim = |shape: &[Dim]| (at + shape.len()).checked_sub(rank).map_or_else(|| one.clone(), |at| shape[at].clone());
+            match (dim(a), dim(b)) {
+                (a, b) if a == b || b == one => Ok(a),
+                (a, b) if a == one => Ok(b),
+                _ => Err(()),
+            }
+        })
+        .collect()
+}
+
+fn elementwise(op: &Op, operands: &[&TensorType]) -> Result<TensorType, Diagnostic> {
+    let dtype = promote_operands(operands.iter().map(|ty| (ty.dtype, ty.rank()))).unwrap_or(DType::F32);
+    let shape =
+        operands.iter().try_fold(Shape::new(), |shape, ty| broadcast(&shape, &ty.shape)).map_err(|()| no_broadcast(op, operands))?;
+    Ok(TensorType { dtype, shape })
+}
+
+fn no_broadcast(op: &Op, operands: &[&TensorType]) -> Diagnostic {
+    let types = operands.iter().map(|ty| ty.to_string()).collect::<Vec<_>>().join(" and ");
+    Diagnostic::error(Code::E1003, format!("`{}` cannot combine {types}", op.kind().name()))
+        .note("shapes are aligned at the last dimension; sizes must be equal, or one of them 1")
+}
+
+/// Dimensions to reduce, from the attribute: none given means all.
+pub fn reduced_axes(dims: &[i64], rank: usize) -> Option<Vec<usize>> {
+    if dims.is_empty() {
+        return Some((0..rank).collect());
+    }
+    let mut axes = dims.iter().map(|&dim| normalise_axis(dim, rank)).collect::<Option<Vec<_>>>()?;
+    axes.sort_unstable();
+    let count = axes.len();
+    axes.dedup();
+    (axes.len() == count).then_some(axes)
+}
+
+fn reduce(ty: &TensorType, dims: &[i64], keepdim: bool) -> Result<TensorType, Diagnostic> {
+    dims.iter().try_for_each(|&dim| axis(ty, dim).map(drop))?;
+    let axes = reduced_axes(dims, ty.rank()).ok_or_else(|| Diagnostic::error(Code::E1004, format!("{dims:?} names a dimension twice")))?;
+    let shape = ty.shape.iter().enumerate().filter_map(|(at, dim)| match axes.contains(&at) {
+        true => keepdim.then(|| Dim::known(1)),
+        false => Some(dim.clone()),
+    });
+    Ok(TensorType { dtype: ty.dtype, shape: shape.collect() })
+}
+
+fn not_empty(op: &Op, ty: &TensorType, dims: &[i64]) -> Result<(), Diagnostic> {
+    let axes = reduced_axes(dims, ty.rank()).unwrap_or_default();
+    if axes.iter().any(|&at| ty.shape[at].as_known() == Some(0)) {
+        return Err(Diagnostic::error(Code::E1003, format!("`{}` of no elements has no value: the operand is {ty}", op.kind().name())));
+    }
+    Ok(())
+}
+
+fn matmul(op: &Op, a: &TensorType, b: &TensorType) -> Result<TensorType, Diagnostic> {
+    let mismatch = || {
+        Diagnostic::error(Code::E1003, format!("`matmul` cannot multiply {a} by {b}"))
+            .note("the last dimension of the first must equal the last but one of the second")
+    };
+    if a.dtype != b.dtype || a.dtype == DType::Bool {
+        return Err(Diagnostic::error(
+            Code::E1006,
+            format!("`{}` needs numbers of one type, but gets {} and {}", op.kind().name(), a.dtype, b.dtype),
+        ));
+    }
+    if a.rank() == 0 || b.rank() == 0 {
+        return Err(mismatch());
+    }
+    let (rows, inner) = (a.shape[..a.rank() - 1].last().cloned(), a.shape[a.rank() - 1].clone());
+    let columns = (b.rank() > 1).then(|| b.shape[b.rank() - 1].clone());
+    if b.shape[b.rank().saturating_sub(2)] != inner {
+        return Err(mismatch());
+    }
+    let leading = |ty: &TensorType| ty.shape[..ty.rank().saturating_sub(2)].iter().cloned().collect::<Shape>();
+    let mut shape = broadcast(&leading(a), &leading(b)).map_err(|()| mismatch())?;
+    shape.extend(rows.into_iter().chain(columns));
+    Ok(TensorType { dtype: a.dtype, shape })
+}

@@ -1,0 +1,136 @@
+//! The text form of graphs: one syntax for dumps, tests, diagnostics and programs written by hand.
+//!
+//! ```
+//! # use irc_ir::text;
+//! let program = r#"
+//! graph @patch models { m: "smollm2" } {
+//!   %a = forward("The Eiffel Tower is in the city of") {model: m}
+//!   %h = read(%a) {hook: "model.layers.29.output"}            : tensor<1x9x576xf32>
+//!   %x = slice(%h) {dim: 1, start: -1}
+//!   %b = forward([[1, 2, 3]]) {model: m}
+//!   %r = read(%b) {hook: "model.layers.1.output"}
+//!   %w = write(%b, update(%r, %x) {dim: 1, start: -1}) {hook: "model.layers.1.output"}
+//!   log "the norm", sqrt(sum(mul(%x, %x)))     // a log with a label; without one: log %x
+//!   save argmax(read(%w) {hook: "lm_head.output"}) {dim: -1} as "t2"
+//! }
+//! "#;
+//! let graph = text::parse(program).into_result()?;
+//! assert_eq!((graph.len(), graph.effects.len()), (15, 2));
+//!
+//! // What is printed reads back as the same graph.
+//! let printed = text::print(&graph, None);
+//! assert!(printed.contains(r#"%a = forward("The Eiffel Tower is in the city of") {model: m}"#));
+//! assert_eq!(text::parse(&printed).into_result()?, graph);
+//! # Ok::<(), irc_ir::diagnostic::Diagnostics>(())
+//! ```
+//!
+//! # Grammar
+//!
+//! Spaces and line breaks separate words and mean nothing else; `//` begins a comment. Lists may end in a comma.
+//!
+//! ```text
+//! file      = "graph" "@" name [ "models" "{" [ model { "," model } ] "}" ] "{" { statement } "}"
+//! model     = name ":" string
+//! statement = value "=" ( call | literal ) [ ":" type ]
+//!           | "save" operand "as" string
+//!           | "log" [ string "," ] operand
+//! operand   = value | call | literal
+//! call      = operation [ "(" [ operand { "," operand } ] ")" ] [ "{" [ attribute { "," attribute } ] "}" ]
+//! attribute = identifier ":" ( integer | "none" | "true" | "false" | element | name | dtype
+//!                            | "[" [ integer { "," integer } ] "]" | "[" [ sum { "," sum } ] "]" | literal )
+//! value     = "%" ( identifier | digits | string )
+//! name      = identifier | string
+//!
+//! literal   = string | element | list | dtype "(" element ")" | dtype list | tensor "(" [ element { "," element } ] ")"
+//! list      = "[" [ ( element | list ) { "," ( element | list ) } ] "]"
+//! element   = integer | float | "inf" | "-inf" | "nan" | "nan" "(" "0x" hex digits ")" | "true" | "false"
+//!
+//! type      = tensor | "(" [ type { "," type } ] ")" | "list" "<" type ">" | "str" | "opaque"
+//!           | "forward" "<" name "," size "x" size ">"
+//! tensor    = "tensor" "<" { size "x" } dtype ">"
+//! size      = digits | symbol | "(" sum ")"
+//! sum       = [ "-" ] product { ( "+" | "-" ) product }
+//! product   = ( digits | symbol ) { "*" ( digits | symbol ) }
+//! symbol    = an upper-case letter, then upper-case letters, digits and "_"
+//! dtype     = "f64" | "f32" | "f16" | "bf16" | "i64" | "i32" | "u8" | "bool"
+//! string    = '"' characters, or \n \r \t \0 \" \\ \u{hex digits} '"'     on one line
+//! ```
+//!
+//! **Order.** Every call is one node, every operand that is a call or a literal is a node too, and stands before the
+//! node that uses it, from left to right.
+//!
+//! **Literals** are `const` nodes: `2` is short for `const {value: 2}`. Without an element type, whole numbers are i64,
+//! numbers of which one is a float are f32, `true` and `false` are bool; an element type before them changes that:
+//! `f16(1.5)`, `u8[[1, 2], [3, 4]]`. An empty list needs one: `i64[]`. What nested lists cannot say is written flat,
+//! after its type: `tensor<0x3xf32>()`. `nan(0x7fc00001)` is the NaN of these bits; `nan` is the usual quiet one.
+//!
+//! **Names.** Values are named once, above their uses. Names that are numbers are not kept: they are how values without
+//! a name are printed. What is not an identifier is quoted: `%"layer 5"`, `@"model.layers.5"`.
+//!
+//! **Limits.** A text has at most 256 MiB, nesting at most 200 levels, a size at most 2^40. Reading stops after 100
+//! mistakes.
+
+mod lex;
+mod literal;
+mod parse;
+mod print;
+mod shape;
+
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics, Severity},
+    graph::Graph,
+    types::Type,
+};
+
+/// What was read from a text: the graph as far as it could be understood, and what is wrong.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// The graph. Statements with mistakes, and what uses their values, are missing from it.
+    pub graph: Graph,
+    /// The mistakes, in the order in which they were found; empty if the graph is what the text says.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Parsed {
+    /// The graph, if nothing is wrong.
+    ///
+    /// # Errors
+    /// The mistakes in the text.
+    pub fn into_result(self) -> Result<Graph, Diagnostics> {
+        let wrong = self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
+        if wrong { Err(Diagnostics(self.diagnostics)) } else { Ok(self.graph) }
+    }
+}
+
+/// Reads a graph. Spans of the graph and of the diagnostics are bytes of `text`.
+pub fn parse(text: &str) -> Parsed {
+    parse::parse(text)
+}
+
+/// How a graph is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Style {
+    /// Whether constants that are used once stand where they are used, if they are short and the graph stays the same.
+    pub inline: bool,
+    /// Whether types stand in a column.
+    pub align: bool,
+}
+
+impl Default for Style {
+    fn default() -> Style {
+        Style { inline: true, align: true }
+    }
+}
+
+/// Prints a graph, one node or effect a line. Types are those given, by node, or else those that the program claims.
+///
+/// Parsing the result gives an equal graph with the same value names, provided that symbols of sizes are upper-case
+/// and no size is beyond the limit.
+pub fn print(graph: &Graph, types: Option<&[Type]>) -> String {
+    print_with(graph, types, Style::default())
+}
+
+/// Prints a graph in a given style; see [`print`].
+pub fn print_with(graph: &Graph, types: Option<&[Type]>, style: Style) -> String {
+    print::print(graph, types, style)
+}
