@@ -6,10 +6,13 @@
 //!   row-major order of the operand, from zero. Products are rounded before they are added: no fused multiply-add.
 //! - f16 and bf16 are computed in f32 and rounded after each operation; what accumulates is rounded once, at its end.
 //!   `rms_norm` rounds twice, before and after the weight, as Hugging Face's does.
-//! - Operands of different types are cast to the promoted type first. One exception, which is PyTorch's: an operand
-//!   without dimensions takes part in `mul` and `div` of f16 and bf16 as f32, so that `h * 0.1` has the f32 0.1.
-//! - Integers wrap. Floats cast to integers truncate and saturate (to u8 by way of i64); NaN becomes 0.
-//! - `exp`, `ln`, `powf`, `sin` and `cos` are those of Rust's standard library, element by element.
+//! - Operands of different types are cast to the promoted type first. One exception: an operand without dimensions takes
+//!   part in `mul` and `div` of f16 and bf16 as f32, so that `h * 0.1` has the f32 0.1. PyTorch on the CPU does so with
+//!   the second operand; here it holds for both, and products commute.
+//! - Integers and bools are computed in i64 and wrap to their type. Floats that become integers truncate and saturate (u8
+//!   by way of i64, of which it takes the lower bits); NaN becomes 0.
+//! - `exp`, `ln`, `powf`, `sin` and `cos` are those of Rust's standard library, element by element: their last bit is the
+//!   platform's, and the only thing that is.
 //!
 //! Shapes and types are checked again here, cheaply: operands that no verifier has seen give an [`EvalError`], never a
 //! panic.
@@ -174,7 +177,7 @@ fn evaluate(op: &Op, operands: &[&Value]) -> Result<Value, EvalError> {
         Op::Add {} => arithmetic(Arithmetic::Add),
         Op::Sub {} => arithmetic(Arithmetic::Sub),
         Op::Mul {} => arithmetic(Arithmetic::Mul),
-        Op::Div {} => arithmetic(Arithmetic::Div),
+        Op::Div {} => elementwise::divide(x(0)?, x(1)?),
         Op::Maximum {} => arithmetic(Arithmetic::Maximum),
         Op::Minimum {} => arithmetic(Arithmetic::Minimum),
         Op::Neg {} => elementwise::negative(x(0)?),

@@ -2,10 +2,13 @@
 pub mod attr;
 pub mod code;
 pub mod diagnostic;
+pub mod eval;
 pub mod graph;
 pub mod infer;
 pub mod model;
 pub mod op;
+pub mod plan;
 pub mod tensor;
+pub mod text;
 pub mod types;
 pub mod verify;

@@ -135,6 +135,8 @@ pub struct ModelSpec {
     stages: Vec<Stage>,
     weights: Vec<WeightDecl>,
     output: NodeId,
+    /// For each node, the node whose value it has: hooks have that of their operand.
+    sources: Vec<NodeId>,
     /// Row j has the bits of the hooks that reach hook j.
     reached_from: Vec<Bits>,
 }
@@ -255,6 +257,12 @@ impl ModelSpec {
     /// The name, node and stage of a hook.
     pub fn hook_info(&self, hook: HookId) -> &Hook {
         &self.hooks[hook.index()]
+    }
+
+    /// The node whose value a node has as long as nothing is written: hooks have that of their operand, all others their
+    /// own. No operation has two operands of one source that can be written apart.
+    pub fn source(&self, node: NodeId) -> NodeId {
+        self.sources[node.index()]
     }
 
     /// The type of the value at a hook, over the symbols B and T.

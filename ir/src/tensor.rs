@@ -105,6 +105,36 @@ macro_rules! elements {
                 Tensor { shape, data }
             }
 
+            /// The tensors one after the other along the first dimension. Shares the elements where they are neighbours
+            /// in one vector already, as parts of a whole in their order are.
+            ///
+            /// # Panics
+            /// If there are no tensors, or their types or later dimensions differ.
+            pub fn joined(parts: &[Tensor]) -> Tensor {
+                let mut shape = parts[0].shape.clone();
+                assert!(parts.iter().all(|part| part.shape[1..] == shape[1..]), "only the first dimension may differ");
+                shape[0] = parts.iter().map(|part| part.shape[0]).sum();
+                let data = match &parts[0].data { $(Data::$variant(first) => {
+                    let all: Vec<&Shared<$ty>> = parts.iter().map(|part| match &part.data {
+                        Data::$variant(shared) => shared,
+                        _ => panic!("tensors of different types cannot be joined"),
+                    }).collect();
+                    let neighbours = all.windows(2).all(|pair| {
+                        Arc::ptr_eq(&pair[0].values, &pair[1].values) && pair[0].start + pair[0].len == pair[1].start
+                    });
+                    let len = all.iter().map(|shared| shared.len).sum();
+                    Data::$variant(match neighbours {
+                        true => Shared { values: first.values.clone(), start: first.start, len },
+                        false => {
+                            let mut values = Vec::with_capacity(len);
+                            all.iter().for_each(|shared| values.extend_from_slice(shared.as_slice()));
+                            Shared::new(values)
+                        }
+                    })
+                })* };
+                Tensor { shape, data }
+            }
+
             /// The bytes that the vector behind this tensor takes, which a cut shares with the whole.
             pub fn shared_bytes(&self) -> usize {
                 match &self.data { $(Data::$variant(shared) => size_of_val(shared.values.as_slice()),)* }

@@ -15,7 +15,7 @@
 //! }
 //! "#;
 //! let graph = text::parse(program).into_result()?;
-//! assert_eq!((graph.len(), graph.effects.len()), (15, 2));
+//! assert_eq!((graph.len(), graph.effects.len()), (14, 2));
 //!
 //! // What is printed reads back as the same graph.
 //! let printed = text::print(&graph, None);
@@ -70,6 +70,7 @@
 //! **Limits.** A text has at most 256 MiB, nesting at most 200 levels, a size at most 2^40. Reading stops after 100
 //! mistakes.
 
+mod call;
 mod lex;
 mod literal;
 mod parse;

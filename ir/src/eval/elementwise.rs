@@ -1,22 +1,23 @@
 //! Operations element by element, with PyTorch's broadcasting and promotion.
 
+use std::borrow::Cow;
+
 use crate::{
     eval::{
         EvalError,
-        number::{FromAny, Number, Real, cast, convert, convert_by},
+        number::{FromAny, Number, Real, Wide, cast, convert, convert_by, wide},
         walk::{Walk, broadcast, broadcast_strides},
     },
-    tensor::{Element, Tensor},
+    tensor::{Element, Sizes, Tensor},
     types::{DType, promote_operands},
 };
 
-/// Arithmetic on two operands.
+/// Arithmetic on two operands whose result is of the promoted type.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Arithmetic {
     Add,
     Sub,
     Mul,
-    Div,
     Maximum,
     Minimum,
 }
@@ -42,45 +43,43 @@ pub(super) enum Comparison {
 }
 
 pub(super) fn arithmetic(kind: Arithmetic, a: &Tensor, b: &Tensor) -> Result<Tensor, EvalError> {
-    let dtype = promoted(&[a, b]);
     let pair = Pair::new(a, b)?;
     if kind == Arithmetic::Sub && (a.dtype() == DType::Bool || b.dtype() == DType::Bool) {
         return Err(EvalError::new("there is no difference of bools"));
     }
-    if kind == Arithmetic::Div {
-        return Ok(match dtype {
-            DType::F64 => pair.map(&convert(a), &convert(b), f64::div),
-            DType::F16 | DType::BF16 => cast(&pair.map(&factor(a, dtype), &factor(b, dtype), f32::div), dtype),
-            DType::F32 | DType::I64 | DType::I32 | DType::U8 | DType::Bool => pair.map(&convert(a), &convert(b), f32::div),
-        });
-    }
-    Ok(match dtype {
-        DType::F64 => pair.arithmetic::<f64>(kind, &convert(a), &convert(b)),
-        DType::F32 => pair.arithmetic::<f32>(kind, &convert(a), &convert(b)),
-        DType::F16 | DType::BF16 if kind == Arithmetic::Mul => cast(&pair.map(&factor(a, dtype), &factor(b, dtype), f32::mul), dtype),
-        DType::F16 | DType::BF16 => cast(&pair.arithmetic::<f32>(kind, &convert_by(a, dtype), &convert_by(b, dtype)), dtype),
-        DType::I64 => pair.arithmetic::<i64>(kind, &convert(a), &convert(b)),
-        DType::I32 => pair.arithmetic::<i32>(kind, &convert(a), &convert(b)),
-        DType::U8 => pair.arithmetic::<u8>(kind, &convert(a), &convert(b)),
-        DType::Bool => pair.arithmetic::<bool>(kind, &convert(a), &convert(b)),
-    })
+    let dtype = promoted(&[a, b]);
+    let result = match wide(dtype) {
+        Wide::F64 => pair.arithmetic::<f64>(kind, &convert(a), &convert(b)),
+        Wide::F32 if kind == Arithmetic::Mul => pair.map(&factor(a, dtype), &factor(b, dtype), |a, b| a * b),
+        Wide::F32 => pair.arithmetic::<f32>(kind, &convert_by(a, dtype), &convert_by(b, dtype)),
+        Wide::I64 => pair.arithmetic::<i64>(kind, &convert_by(a, dtype), &convert_by(b, dtype)),
+    };
+    Ok(cast(&result, dtype))
 }
 
-/// An operand of `mul` or `div` of the narrow float `dtype`: PyTorch does not round those without dimensions to it.
-fn factor(x: &Tensor, dtype: DType) -> std::borrow::Cow<'_, [f32]> {
+pub(super) fn divide(a: &Tensor, b: &Tensor) -> Result<Tensor, EvalError> {
+    let pair = Pair::new(a, b)?;
+    let dtype = promoted(&[a, b]);
+    let dtype = if dtype.is_float() { dtype } else { DType::F32 };
+    let result = match wide(dtype) {
+        Wide::F64 => pair.map(&convert(a), &convert(b), |a: f64, b| a / b),
+        Wide::F32 | Wide::I64 => pair.map(&factor(a, dtype), &factor(b, dtype), |a, b| a / b),
+    };
+    Ok(cast(&result, dtype))
+}
+
+/// An operand of `mul` or `div` of f32 or the narrower `dtype`: PyTorch does not round those without dimensions to it.
+fn factor(x: &Tensor, dtype: DType) -> Cow<'_, [f32]> {
     if x.rank() == 0 { convert(x) } else { convert_by(x, dtype) }
 }
 
 pub(super) fn compare(kind: Comparison, a: &Tensor, b: &Tensor) -> Result<Tensor, EvalError> {
     let pair = Pair::new(a, b)?;
-    Ok(match promoted(&[a, b]) {
-        DType::F64 => pair.compare::<f64>(kind, &convert(a), &convert(b)),
-        DType::F32 => pair.compare::<f32>(kind, &convert(a), &convert(b)),
-        dtype @ (DType::F16 | DType::BF16) => pair.compare::<f32>(kind, &convert_by(a, dtype), &convert_by(b, dtype)),
-        DType::I64 => pair.compare::<i64>(kind, &convert(a), &convert(b)),
-        DType::I32 => pair.compare::<i32>(kind, &convert(a), &convert(b)),
-        DType::U8 => pair.compare::<u8>(kind, &convert(a), &convert(b)),
-        DType::Bool => pair.compare::<bool>(kind, &convert(a), &convert(b)),
+    let dtype = promoted(&[a, b]);
+    Ok(match wide(dtype) {
+        Wide::F64 => pair.compare::<f64>(kind, &convert(a), &convert(b)),
+        Wide::F32 => pair.compare::<f32>(kind, &convert_by(a, dtype), &convert_by(b, dtype)),
+        Wide::I64 => pair.compare::<i64>(kind, &convert_by(a, dtype), &convert_by(b, dtype)),
     })
 }
 
@@ -93,27 +92,23 @@ pub(super) fn not(x: &Tensor) -> Tensor {
 }
 
 pub(super) fn negative(x: &Tensor) -> Result<Tensor, EvalError> {
-    Ok(match x.dtype() {
-        DType::F64 => map(x, <f64 as Number>::neg),
-        DType::F32 => map(x, <f32 as Number>::neg),
-        dtype @ (DType::F16 | DType::BF16) => cast(&map(x, <f32 as Number>::neg), dtype),
-        DType::I64 => map(x, <i64 as Number>::neg),
-        DType::I32 => map(x, <i32 as Number>::neg),
-        DType::U8 => map(x, <u8 as Number>::neg),
-        DType::Bool => return Err(EvalError::new("bools have no negative")),
-    })
+    let result = match wide(x.dtype()) {
+        _ if x.dtype() == DType::Bool => return Err(EvalError::new("bools have no negative")),
+        Wide::F64 => map(x, <f64 as Number>::neg),
+        Wide::F32 => map(x, <f32 as Number>::neg),
+        Wide::I64 => map(x, <i64 as Number>::neg),
+    };
+    Ok(cast(&result, x.dtype()))
 }
 
 pub(super) fn absolute(x: &Tensor) -> Result<Tensor, EvalError> {
-    Ok(match x.dtype() {
-        DType::F64 => map(x, <f64 as Number>::abs),
-        DType::F32 => map(x, <f32 as Number>::abs),
-        dtype @ (DType::F16 | DType::BF16) => cast(&map(x, <f32 as Number>::abs), dtype),
-        DType::I64 => map(x, <i64 as Number>::abs),
-        DType::I32 => map(x, <i32 as Number>::abs),
-        DType::U8 => x.clone(),
-        DType::Bool => return Err(EvalError::new("bools have no absolute value")),
-    })
+    let result = match wide(x.dtype()) {
+        _ if x.dtype() == DType::Bool => return Err(EvalError::new("bools have no absolute value")),
+        Wide::F64 => map(x, <f64 as Number>::abs),
+        Wide::F32 => map(x, <f32 as Number>::abs),
+        Wide::I64 => map(x, <i64 as Number>::abs),
+    };
+    Ok(cast(&result, x.dtype()))
 }
 
 pub(super) fn function(kind: Function, x: &Tensor) -> Result<Tensor, EvalError> {
@@ -125,20 +120,21 @@ pub(super) fn function(kind: Function, x: &Tensor) -> Result<Tensor, EvalError> 
             Function::Sigmoid => map(x, T::sigmoid),
         }
     }
-    Ok(match x.dtype() {
-        DType::F64 => typed::<f64>(kind, x),
-        dtype @ (DType::F16 | DType::BF16) => cast(&typed::<f32>(kind, x), dtype),
-        DType::F32 | DType::I64 | DType::I32 | DType::U8 | DType::Bool => typed::<f32>(kind, x),
-    })
+    let dtype = if x.dtype().is_float() { x.dtype() } else { DType::F32 };
+    let result = match wide(dtype) {
+        Wide::F64 => typed::<f64>(kind, x),
+        Wide::F32 | Wide::I64 => typed::<f32>(kind, x),
+    };
+    Ok(cast(&result, dtype))
 }
 
 pub(super) fn silu(x: &Tensor) -> Result<Tensor, EvalError> {
-    Ok(match x.dtype() {
-        DType::F64 => map(x, f64::silu),
-        DType::F32 => map(x, f32::silu),
-        dtype @ (DType::F16 | DType::BF16) => cast(&map(x, f32::silu), dtype),
-        DType::I64 | DType::I32 | DType::U8 | DType::Bool => return Err(EvalError::new("the operand is not of floats")),
-    })
+    let result = match wide(x.dtype()) {
+        Wide::F64 => map(x, f64::silu),
+        Wide::F32 => map(x, f32::silu),
+        Wide::I64 => return Err(EvalError::new("the operand is not of floats")),
+    };
+    Ok(cast(&result, x.dtype()))
 }
 
 pub(super) fn select(condition: &Tensor, yes: &Tensor, no: &Tensor) -> Result<Tensor, EvalError> {
@@ -153,7 +149,7 @@ pub(super) fn select(condition: &Tensor, yes: &Tensor, no: &Tensor) -> Result<Te
         let (yes, no) = (yes.values::<T>().unwrap_or_default(), no.values::<T>().unwrap_or_default());
         let (len, [c, y, n]) = (walk.row_len(), walk.row_steps());
         let mut out = Vec::with_capacity(shape.iter().product());
-        walk.rows(|[at, at_yes, at_no]| {
+        walk.rows(&mut |[at, at_yes, at_no]| {
             out.extend((0..len).map(|i| if holds[at + i * c] { yes[at_yes + i * y] } else { no[at_no + i * n] }));
         });
         Tensor::new(shape, out)
@@ -182,7 +178,7 @@ fn map<T: FromAny, U: Element>(x: &Tensor, f: impl Fn(T) -> U) -> Tensor {
 
 /// Two operands broadcast to each other.
 struct Pair {
-    shape: crate::tensor::Sizes,
+    shape: Sizes,
     walk: Walk<2>,
 }
 
@@ -198,16 +194,16 @@ impl Pair {
         let len = self.walk.row_len();
         // Rows step by 1 or stay where they are: the operands are contiguous.
         match self.walk.row_steps() {
-            [1, 1] => self.walk.rows(|[i, j]| out.extend(a[i..i + len].iter().zip(&b[j..j + len]).map(|(&a, &b)| f(a, b)))),
-            [1, _] => self.walk.rows(|[i, j]| {
+            [1, 1] => self.walk.rows(&mut |[i, j]| out.extend(a[i..i + len].iter().zip(&b[j..j + len]).map(|(&a, &b)| f(a, b)))),
+            [1, _] => self.walk.rows(&mut |[i, j]| {
                 let b = b[j];
                 out.extend(a[i..i + len].iter().map(|&a| f(a, b)));
             }),
-            [_, 1] => self.walk.rows(|[i, j]| {
+            [_, 1] => self.walk.rows(&mut |[i, j]| {
                 let a = a[i];
                 out.extend(b[j..j + len].iter().map(|&b| f(a, b)));
             }),
-            [_, _] => self.walk.rows(|[i, j]| out.extend(std::iter::repeat_n(f(a[i], b[j]), len))),
+            [_, _] => self.walk.rows(&mut |[i, j]| out.extend(std::iter::repeat_n(f(a[i], b[j]), len))),
         }
         Tensor::new(&self.shape, out)
     }
@@ -219,8 +215,6 @@ impl Pair {
             Arithmetic::Mul => self.map(a, b, T::mul),
             Arithmetic::Maximum => self.map(a, b, T::maximum),
             Arithmetic::Minimum => self.map(a, b, T::minimum),
-            // A quotient is always of floats, and computed above.
-            Arithmetic::Div => self.map(a, b, |_, _| T::default()),
         }
     }
 

@@ -58,6 +58,24 @@ pub(super) fn convert<T: FromAny>(x: &Tensor) -> Cow<'_, [T]> {
     }
 }
 
+/// The types that operations are computed in.
+#[derive(Clone, Copy)]
+pub(super) enum Wide {
+    F64,
+    F32,
+    I64,
+}
+
+/// What operations on `dtype` are computed in: f32 for narrower floats, and i64 for narrower integers and bools, of
+/// which the lower bits, or whether it is zero, are what these would have given.
+pub(super) fn wide(dtype: DType) -> Wide {
+    match dtype {
+        DType::F64 => Wide::F64,
+        DType::F32 | DType::F16 | DType::BF16 => Wide::F32,
+        DType::I64 | DType::I32 | DType::U8 | DType::Bool => Wide::I64,
+    }
+}
+
 /// The elements cast to `dtype`, then as type `T`, in which operations on `dtype` are computed.
 pub(super) fn convert_by<T: FromAny>(x: &Tensor, dtype: DType) -> Cow<'_, [T]> {
     if x.dtype() == dtype || dtype == T::DTYPE {
@@ -93,7 +111,6 @@ pub(super) trait Number: FromAny + PartialOrd {
     /// Not smaller than anything.
     const HIGHEST: Self;
     fn add(self, other: Self) -> Self;
-    /// Not of bools.
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
     fn neg(self) -> Self;
@@ -140,53 +157,30 @@ macro_rules! floats {
     };
 }
 
-macro_rules! integers {
-    ($($ty:ident $abs:expr;)*) => {
-        $(impl Number for $ty {
-            const LOWEST: Self = $ty::MIN;
-            const HIGHEST: Self = $ty::MAX;
-            #[inline]
-            fn add(self, other: Self) -> Self { self.wrapping_add(other) }
-            #[inline]
-            fn sub(self, other: Self) -> Self { self.wrapping_sub(other) }
-            #[inline]
-            fn mul(self, other: Self) -> Self { self.wrapping_mul(other) }
-            #[inline]
-            fn neg(self) -> Self { self.wrapping_neg() }
-            #[inline]
-            fn abs(self) -> Self { $abs(self) }
-            #[inline]
-            fn is_nan(self) -> bool { false }
-        })*
-    };
-}
-
 floats! { f32 f64 }
-integers! { i64 i64::wrapping_abs; i32 i32::wrapping_abs; u8 |x| x; }
 
-/// Bools add and multiply as `or` and `and`; they have no difference, which is refused before it comes to that.
-impl Number for bool {
-    const LOWEST: Self = false;
-    const HIGHEST: Self = true;
+impl Number for i64 {
+    const LOWEST: Self = i64::MIN;
+    const HIGHEST: Self = i64::MAX;
     #[inline]
     fn add(self, other: Self) -> Self {
-        self | other
+        self.wrapping_add(other)
     }
     #[inline]
     fn sub(self, other: Self) -> Self {
-        self ^ other
+        self.wrapping_sub(other)
     }
     #[inline]
     fn mul(self, other: Self) -> Self {
-        self & other
+        self.wrapping_mul(other)
     }
     #[inline]
     fn neg(self) -> Self {
-        self
+        self.wrapping_neg()
     }
     #[inline]
     fn abs(self) -> Self {
-        self
+        self.wrapping_abs()
     }
     #[inline]
     fn is_nan(self) -> bool {

@@ -9,7 +9,11 @@ pub(super) fn check_size(shape: &[usize]) -> Result<(), EvalError> {
     // Elements take up to 8 bytes, and memory has at most isize::MAX of them.
     let limit = isize::MAX as usize / 8;
     let count = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size.max(1)));
-    if count.is_some_and(|count| count <= limit) { Ok(()) } else { Err(EvalError::new(format!("a tensor of shape {shape:?} is too large"))) }
+    if count.is_some_and(|count| count <= limit) {
+        Ok(())
+    } else {
+        Err(EvalError::new(format!("a tensor of shape {shape:?} is too large")))
+    }
 }
 
 /// The dimension meant by `dim`; a tensor without dimensions has dimension 0 as in PyTorch.
@@ -112,8 +116,9 @@ impl<const N: usize> Walk<N> {
         self.row.1
     }
 
-    /// Calls `row` with the position in each tensor of each row's beginning.
-    pub(super) fn rows(&self, mut row: impl FnMut([usize; N])) {
+    /// Calls `row` with the position in each tensor of each row's beginning. Not generic over `row`: it is called once a
+    /// row, and there are hundreds of callers to compile.
+    pub(super) fn rows(&self, row: &mut dyn FnMut([usize; N])) {
         if self.empty {
             return;
         }

@@ -304,6 +304,7 @@ impl ModelBuilder {
                 (path.clone(), module)
             })
             .collect();
+        let sources = sources(&self.graph);
         Ok(ModelSpec {
             architecture: self.architecture,
             dtype: self.dtype,
@@ -317,6 +318,7 @@ impl ModelBuilder {
             stages,
             weights: self.weights,
             output,
+            sources,
             reached_from,
         })
     }
@@ -346,6 +348,29 @@ fn connect(graph: &Graph, stages: &mut [Stage], output: NodeId) {
         }
     }
     stages[stage_of(output)].outputs.push(output);
+}
+
+/// For each node, the node whose value it has. A hook is a value of its own where it and another operand of one operation
+/// would otherwise have the same source: they can be written apart, and an engine could not tell them apart.
+fn sources(graph: &Graph) -> Vec<NodeId> {
+    let mut own = vec![false; graph.len()];
+    loop {
+        let mut sources: Vec<NodeId> = Vec::with_capacity(graph.len());
+        for (id, node) in graph.nodes() {
+            let transparent = matches!(node.op, Op::Hook { .. }) && !own[id.index()];
+            sources.push(if transparent { sources[node.operands[0].index()] } else { id });
+        }
+        let clash = graph.nodes().find_map(|(_, node)| {
+            node.operands.iter().enumerate().find_map(|(at, &operand)| {
+                let other = node.operands[..at].iter().find(|other| **other != operand && sources[other.index()] == sources[operand.index()])?;
+                [operand, *other].into_iter().find(|id| matches!(graph.node(*id).op, Op::Hook { .. }))
+            })
+        });
+        match clash {
+            Some(hook) => own[hook.index()] = true,
+            None => return sources,
+        }
+    }
 }
 
 /// For each hook, the hooks that its value depends on.

@@ -182,8 +182,8 @@ pub(super) fn unescape(quoted: &str) -> Result<Cow<'_, str>, std::ops::Range<usi
             Some(same @ ('"' | '\\')) => (same, 2),
             Some('u') => {
                 // At most six digits, so that the search for the brace does not run away.
-                let digits = escape.strip_prefix("\\u{").and_then(|rest| rest[..rest.len().min(7)].split_once('}'));
-                let digits = digits.map(|(digits, _)| digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+                let digits = escape.strip_prefix("\\u{").and_then(|rest| rest.get(..rest.bytes().take(7).position(|byte| byte == b'}')?));
+                let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
                 let character = digits.and_then(|digits| char::from_u32(u32::from_str_radix(digits, 16).ok()?));
                 match (character, digits) {
                     (Some(character), Some(digits)) => (character, digits.len() + 4),
@@ -207,7 +207,7 @@ mod tests {
     fn strings() {
         assert_eq!(unescape(r#"a\n\u{1F600}\"\\ é"#).unwrap(), "a\n😀\"\\ é");
         assert_eq!(unescape(r"ab\q"), Err(2..4));
-        for wrong in [r"\u{}", r"\u{d800}", r"\u{1234567}", r"\u{12", r"\u", r"\u{é", r"\u{12345é}"] {
+        for wrong in [r"\u{}", r"\u{d800}", r"\u{1234567}", r"\u{12", r"\u", r"\u{é", r"\u{12345é}", r"\u{123456é}"] {
             assert_eq!(unescape(wrong), Err(0..2), "{wrong}");
         }
     }

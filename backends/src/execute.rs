@@ -1,0 +1,465 @@
+//! The driver: runs the schedule of a program on an engine.
+//!
+//! The engine computes values of stages; the driver knows forwards, lanes and writes, runs attention between the stages,
+//! evaluates what the program computes outside of models, and lets go of every value after its last use.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use irc_ir::{
+    diagnostic::Diagnostic,
+    eval::{Value, eval},
+    graph::{EffectKind, NodeId},
+    model::{HookId, ModelSpec, StageKind},
+    op::Op,
+    plan::{LaneId, Schedule, StageStep, Step},
+    tensor::Tensor,
+    types::{Name, Type},
+    verify::Verified,
+};
+
+use crate::{
+    Backend, Caps, Engine, Event, Handle, Handles, LoadedModel, Outcome, Report,
+    attention_stage::{AttentionStage, HookTensor, Request, Span},
+    failed,
+    positionwise::FlatBatch,
+    weights::Weights,
+};
+
+/// The backend that runs schedules on an engine.
+pub struct Driven {
+    engine: Box<dyn Engine>,
+    loaded: Mutex<Vec<(Arc<Weights>, Arc<Ready>)>>,
+}
+
+/// A model that is ready to run, kept for the next program.
+struct Ready {
+    model: Arc<dyn LoadedModel>,
+    /// By stage; none for position-wise ones.
+    attention: Vec<Option<AttentionStage>>,
+    /// By node of the model's graph.
+    stage_of: Vec<usize>,
+}
+
+impl Driven {
+    /// A backend on an engine.
+    pub fn new(engine: impl Engine + 'static) -> Driven {
+        Driven { engine: Box::new(engine), loaded: Mutex::default() }
+    }
+
+    /// Makes a model ready to run, unless it is already.
+    ///
+    /// # Errors
+    /// E0012 or E4003 if weights cannot be read or the engine refuses the model.
+    pub fn load(&self, handle: &Handle) -> Result<(), Diagnostic> {
+        self.ready(handle).map(drop)
+    }
+
+    fn ready(&self, handle: &Handle) -> Result<Arc<Ready>, Diagnostic> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, ready)) = loaded.iter().find(|(weights, _)| Arc::ptr_eq(weights, &handle.weights)) {
+            return Ok(ready.clone());
+        }
+        let stages = handle.spec.stages();
+        let attention = stages.iter().map(|stage| match &stage.kind {
+            StageKind::Positionwise => None,
+            StageKind::Attention(attention) => Some(AttentionStage::new(attention)),
+        });
+        let stage_of = stages.iter().enumerate().flat_map(|(at, stage)| stage.nodes.clone().map(move |_| at)).collect();
+        let ready = Arc::new(Ready { model: self.engine.load(handle)?, attention: attention.collect(), stage_of });
+        loaded.push((handle.weights.clone(), ready.clone()));
+        Ok(ready)
+    }
+}
+
+impl Backend for Driven {
+    fn name(&self) -> &str {
+        "rten"
+    }
+
+    fn run(&self, program: &Verified, models: &Handles, on_event: &mut (dyn FnMut(Event) + Send)) -> Result<Outcome, Diagnostic> {
+        let start = Instant::now();
+        let schedule = irc_passes::schedule(program);
+        let mut ready = BTreeMap::new();
+        for step in &schedule.steps {
+            if let Step::Stage(step) = step
+                && !ready.contains_key(&step.model)
+            {
+                let handle = models.get(&step.model).ok_or_else(|| failed(format!("the model `{}` has no weights here", step.model)))?;
+                ready.insert(step.model.clone(), self.ready(handle)?);
+            }
+        }
+        let caps = self.engine.caps();
+        let mut result = Err(failed("the engine did not run"));
+        self.engine.enter(&mut || {
+            let mut execution = Execution::new(program, &schedule, &ready, &caps);
+            result = execution.run(on_event).map(|()| execution.outcome());
+        });
+        let mut outcome = result?;
+        outcome.report.total_time = start.elapsed();
+        Ok(outcome)
+    }
+}
+
+/// A value of a model for the tokens of one lane, flat; or, for scores and pattern, [batch, heads, length, length].
+type LaneValue = Tensor;
+
+/// The state of a program that is being run.
+struct Execution<'a> {
+    program: &'a Verified,
+    schedule: &'a Schedule,
+    ready: &'a BTreeMap<Name, Arc<Ready>>,
+    caps: &'a Caps,
+    values: Vec<Option<Value>>,
+    /// How often each value is still going to be used.
+    uses: Vec<u32>,
+    lanes: HashMap<(LaneId, NodeId), LaneValue>,
+    lane_uses: HashMap<(LaneId, NodeId), u32>,
+    outcome: Outcome,
+}
+
+impl<'a> Execution<'a> {
+    fn new(program: &'a Verified, schedule: &'a Schedule, ready: &'a BTreeMap<Name, Arc<Ready>>, caps: &'a Caps) -> Execution<'a> {
+        let classes: Vec<String> = ready.values().map(|ready| ready.model.numeric_class()).collect();
+        let report = Report {
+            numeric_class: classes.into_iter().next().unwrap_or_else(|| "host".to_owned()),
+            forwards: schedule.forwards,
+            stages_run: schedule.stages_run,
+            stages_whole: schedule.stages_whole,
+            ..Report::default()
+        };
+        let outcome = Outcome { saves: vec![], report };
+        let count = program.graph().len();
+        let mut execution = Execution {
+            program,
+            schedule,
+            ready,
+            caps,
+            values: vec![None; count],
+            uses: vec![0; count],
+            lanes: HashMap::new(),
+            lane_uses: HashMap::new(),
+            outcome,
+        };
+        execution.count_uses();
+        execution
+    }
+
+    fn outcome(self) -> Outcome {
+        self.outcome
+    }
+
+    /// Counts how often values are going to be used, so that each goes with its last use.
+    fn count_uses(&mut self) {
+        let graph = self.program.graph();
+        for step in &self.schedule.steps {
+            match step {
+                Step::Host(id) => graph.node(*id).operands.iter().for_each(|operand| self.count_use(*operand)),
+                Step::Effect(at) => self.count_use(graph.effects[*at].value),
+                Step::Stage(step) => {
+                    for &lane in &step.lanes {
+                        for &input in &step.inputs {
+                            *self.lane_uses.entry((self.origin(step, lane, input), input)).or_default() += 1;
+                        }
+                        self.host_values(step, lane).for_each(|value| self.uses[value.index()] += 1);
+                    }
+                }
+            }
+        }
+    }
+
+    fn count_use(&mut self, node: NodeId) {
+        let value = self.value(node);
+        self.uses[value.index()] += 1;
+    }
+
+    fn value(&self, node: NodeId) -> NodeId {
+        self.schedule.values[node.index()]
+    }
+
+    /// The lane that made an input of a stage.
+    fn origin(&self, step: &StageStep, mut lane: LaneId, input: NodeId) -> LaneId {
+        let maker = self.ready[&step.model].stage_of[input.index()];
+        while let info = &self.schedule.lanes[lane.index()]
+            && maker < info.stage
+            && let Some(parent) = info.parent
+        {
+            lane = parent;
+        }
+        lane
+    }
+
+    /// The values of the program that a lane takes in a stage: what is written, and the tokens.
+    fn host_values(&self, step: &StageStep, lane: LaneId) -> impl Iterator<Item = NodeId> + use<> {
+        let info = &self.schedule.lanes[lane.index()];
+        let written = if info.stage == step.stage { info.writes.clone() } else { vec![] };
+        let tokens = if step.stage == 0 { info.tokens } else { None };
+        written.into_iter().map(|(_, value)| value).chain(tokens)
+    }
+
+    fn run(&mut self, on_event: &mut (dyn FnMut(Event) + Send)) -> Result<(), Diagnostic> {
+        let schedule = self.schedule;
+        for step in &schedule.steps {
+            match step {
+                Step::Host(id) => self.host(*id)?,
+                Step::Effect(at) => self.effect(*at, on_event)?,
+                Step::Stage(step) => self.stage(step)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn host(&mut self, id: NodeId) -> Result<(), Diagnostic> {
+        let node = self.program.graph().node(id);
+        let operands: Vec<Value> = node.operands.iter().map(|operand| self.take(self.value(*operand))).collect::<Result<_, _>>()?;
+        let result = eval(&node.op, &operands.iter().collect::<Vec<_>>());
+        let value = result.map_err(|error| failed(error.message()).or_label(self.program.graph().span(id)))?;
+        self.store(id, value);
+        Ok(())
+    }
+
+    fn effect(&mut self, at: usize, on_event: &mut (dyn FnMut(Event) + Send)) -> Result<(), Diagnostic> {
+        let effect = &self.program.graph().effects[at];
+        let value = self.take(self.value(effect.value))?;
+        match &effect.kind {
+            EffectKind::Save { name } => self.outcome.saves.push((name.clone(), compact(value))),
+            EffectKind::Log { label } => on_event(Event::Log { label: label.clone(), value }),
+        }
+        Ok(())
+    }
+
+    /// A value, which goes with its last use.
+    fn take(&mut self, id: NodeId) -> Result<Value, Diagnostic> {
+        let slot = &mut self.values[id.index()];
+        self.uses[id.index()] = self.uses[id.index()].saturating_sub(1);
+        let value = if self.uses[id.index()] == 0 { slot.take() } else { slot.clone() };
+        value.ok_or_else(|| failed(format!("the schedule uses {id:?} before it is there")))
+    }
+
+    fn store(&mut self, id: NodeId, value: Value) {
+        if self.uses[id.index()] > 0 {
+            self.values[id.index()] = Some(value);
+        }
+    }
+
+    fn take_tensor(&mut self, id: NodeId) -> Result<Tensor, Diagnostic> {
+        self.take(id)?.into_tensor().ok_or_else(|| failed(format!("{id:?} is not a tensor")))
+    }
+
+    fn stage(&mut self, step: &StageStep) -> Result<(), Diagnostic> {
+        let spec = self.program.models()[&step.model].clone();
+        let ready = self.ready[&step.model].clone();
+        let spans = self.spans(step);
+        let mut inputs = BTreeMap::new();
+        for &input in &step.inputs {
+            let parts = step.lanes.iter().map(|&lane| self.take_lane(self.origin(step, lane, input), input)).collect::<Result<Vec<_>, _>>()?;
+            inputs.insert(input, Tensor::joined(&parts));
+        }
+        let writes = self.writes(step, &spec)?;
+        match &ready.attention[step.stage] {
+            Some(attention) => self.attention(step, &spec, attention, &spans, inputs, writes),
+            None => self.positionwise(step, &spec, &*ready.model, &spans, inputs, writes),
+        }
+    }
+
+    /// Where each lane's tokens are in the flat batch.
+    fn spans(&self, step: &StageStep) -> Vec<Span> {
+        let mut start = 0;
+        let span = |lane: &LaneId| {
+            let info = &self.schedule.lanes[lane.index()];
+            let span = Span { start, batch: info.batch, length: info.length };
+            start += info.batch * info.length;
+            span
+        };
+        step.lanes.iter().map(span).collect()
+    }
+
+    fn take_lane(&mut self, lane: LaneId, node: NodeId) -> Result<Tensor, Diagnostic> {
+        let key = (lane, node);
+        let uses = self.lane_uses.entry(key).or_insert(1);
+        *uses -= 1;
+        let value = if *uses == 0 { self.lanes.remove(&key) } else { self.lanes.get(&key).cloned() };
+        value.ok_or_else(|| failed(format!("the schedule uses node {node:?} of lane {} before it is there", lane.index())))
+    }
+
+    /// What the lanes of a stage write, by hook: one tensor a lane.
+    fn writes(&mut self, step: &StageStep, spec: &ModelSpec) -> Result<BTreeMap<HookId, Vec<Tensor>>, Diagnostic> {
+        let mut writes: BTreeMap<HookId, Vec<Tensor>> = BTreeMap::new();
+        for &lane in &step.lanes {
+            let info = self.schedule.lanes[lane.index()].clone();
+            for (hook, value) in info.writes.iter().filter(|_| info.stage == step.stage) {
+                let sizes = hook_sizes(spec, *hook, info.batch, info.length)?;
+                let value = self.take_tensor(*value)?.reshaped(sizes);
+                writes.entry(*hook).or_default().push(value);
+            }
+        }
+        Ok(writes)
+    }
+
+    fn positionwise(
+        &mut self,
+        step: &StageStep,
+        spec: &ModelSpec,
+        model: &dyn LoadedModel,
+        spans: &[Span],
+        mut known: BTreeMap<NodeId, Tensor>,
+        writes: BTreeMap<HookId, Vec<Tensor>>,
+    ) -> Result<(), Diagnostic> {
+        let tokens = spans.iter().map(|span| span.tokens().len()).sum();
+        if tokens == 0 {
+            return Err(failed("a stage has no tokens to run for"));
+        }
+        self.model_inputs(step, spec, spans, &mut known)?;
+        for (hook, values) in writes {
+            let flat: Vec<Tensor> = values.iter().map(flatten).collect();
+            known.insert(spec.hook_info(hook).node, Tensor::joined(&flat));
+        }
+        let mut batch = FlatBatch { spec, model, caps: self.caps, tokens, known, calls: 0, time: Default::default() };
+        let captured = step.captures.iter().map(|capture| spec.hook_info(capture.hook).node);
+        let wanted: Vec<NodeId> = step.outputs.iter().copied().chain(captured).collect();
+        batch.compute(&wanted)?;
+
+        let mut of_lanes = vec![];
+        for &output in &step.outputs {
+            let all = batch.get(output).ok_or_else(|| failed("the engine left an output out"))?;
+            of_lanes.extend(step.lanes.iter().zip(spans).map(|(lane, span)| ((*lane, output), all.part(span.tokens()))));
+        }
+        let mut captures = vec![];
+        for capture in &step.captures {
+            let all = batch.get(spec.hook_info(capture.hook).node).ok_or_else(|| failed("the engine left a hook out"))?;
+            let at = step.lanes.iter().position(|lane| *lane == capture.lane).unwrap_or(0);
+            captures.push((capture.value, all.part(spans[at].tokens())));
+        }
+        let report = &mut self.outcome.report;
+        report.engine_calls += batch.calls;
+        report.engine_time += batch.time;
+        report.token_stages += tokens;
+        self.keep(of_lanes);
+        captures.into_iter().for_each(|(value, tensor)| self.capture(value, tensor));
+        Ok(())
+    }
+
+    /// Token ids and positions, where a stage looks at them.
+    fn model_inputs(&mut self, step: &StageStep, spec: &ModelSpec, spans: &[Span], known: &mut BTreeMap<NodeId, Tensor>) -> Result<(), Diagnostic> {
+        for (id, node) in spec.graph().nodes().take_while(|(_, node)| matches!(node.op, Op::Input { .. })) {
+            let Op::Input { name, .. } = &node.op else { continue };
+            let mut flat: Vec<i64> = vec![];
+            for (&lane, span) in step.lanes.iter().zip(spans) {
+                match (&**name, self.schedule.lanes[lane.index()].tokens) {
+                    ("positions", _) => (0..span.batch).for_each(|_| flat.extend(0..span.length as i64)),
+                    (_, Some(tokens)) if step.stage == 0 => {
+                        let ids = self.take_tensor(tokens)?.into_values::<i64>().ok_or_else(|| failed("token ids are i64"))?;
+                        if let Some(wrong) = ids.iter().find(|id| !(0..spec.vocabulary() as i64).contains(*id)) {
+                            let error = failed(format!("token id {wrong} lies outside the vocabulary of {}", spec.vocabulary()));
+                            return Err(error.or_label(self.program.graph().span(tokens)));
+                        }
+                        flat.extend(ids);
+                    }
+                    // Nobody looks at the tokens of an applied module.
+                    _ => {}
+                }
+            }
+            let tokens: usize = spans.iter().map(|span| span.tokens().len()).sum();
+            if flat.len() == tokens {
+                known.insert(id, Tensor::new([tokens], flat));
+            }
+        }
+        Ok(())
+    }
+
+    fn attention(
+        &mut self,
+        step: &StageStep,
+        spec: &ModelSpec,
+        attention: &AttentionStage,
+        spans: &[Span],
+        inputs: BTreeMap<NodeId, Tensor>,
+        writes: BTreeMap<HookId, Vec<Tensor>>,
+    ) -> Result<(), Diagnostic> {
+        let start = Instant::now();
+        let StageKind::Attention(shape) = &spec.stages()[step.stage].kind else { return Err(failed("not an attention stage")) };
+        let per_lane = |hook: HookId| hook == shape.scores || hook == shape.pattern;
+        let written = writes.into_iter().map(|(hook, values)| match per_lane(hook) {
+            true => (hook, HookTensor::PerLane(values)),
+            false => (hook, HookTensor::Flat(Tensor::joined(&values.iter().map(flatten).collect::<Vec<_>>()))),
+        });
+        let mut wanted: BTreeMap<HookId, Vec<bool>> = BTreeMap::new();
+        for &output in &step.outputs {
+            let hook = spec.hook_at(output).ok_or_else(|| failed("attention stages give hooks"))?;
+            wanted.insert(hook, vec![true; spans.len()]);
+        }
+        let lane_at = |lane: LaneId| step.lanes.iter().position(|other| *other == lane).unwrap_or(0);
+        for capture in &step.captures {
+            wanted.entry(capture.hook).or_insert_with(|| vec![false; spans.len()])[lane_at(capture.lane)] = true;
+        }
+        let request = Request { lanes: spans, inputs: shape.inputs.map(|input| inputs.get(&input)), written: written.collect(), wanted };
+        let values = attention.run(&request)?;
+        self.outcome.report.attention_time += start.elapsed();
+
+        let of_lane = |hook: HookId, at: usize| match values.get(&hook) {
+            Some(HookTensor::Flat(all)) => Ok(all.part(spans[at].tokens())),
+            Some(HookTensor::PerLane(tensors)) => Ok(tensors[at].clone()),
+            None => Err(failed("attention left a hook out")),
+        };
+        let mut of_lanes = vec![];
+        for &output in &step.outputs {
+            for (at, &lane) in step.lanes.iter().enumerate() {
+                of_lanes.push(((lane, output), of_lane(spec.hook_at(output).unwrap_or(shape.z), at)?));
+            }
+        }
+        self.keep(of_lanes);
+        for capture in &step.captures {
+            self.capture(capture.value, of_lane(capture.hook, lane_at(capture.lane))?);
+        }
+        Ok(())
+    }
+
+    /// Keeps what later stages use.
+    fn keep(&mut self, of_lanes: Vec<((LaneId, NodeId), Tensor)>) {
+        for (key, tensor) in of_lanes {
+            if self.lane_uses.get(&key).is_some_and(|uses| *uses > 0) {
+                self.lanes.insert(key, tensor);
+            }
+        }
+    }
+
+    /// Gives a value of the program what was found at a hook, under the shape that it has there.
+    fn capture(&mut self, value: NodeId, tensor: Tensor) {
+        if let Type::Tensor(ty) = self.program.ty(value) {
+            let sizes: Vec<usize> = ty.shape.iter().filter_map(|dim| dim.as_usize()).collect();
+            self.store(value, Value::Tensor(tensor.reshaped(sizes)));
+        }
+    }
+}
+
+/// The sizes of a hook's value for a lane.
+fn hook_sizes(spec: &ModelSpec, hook: HookId, batch: usize, length: usize) -> Result<Vec<usize>, Diagnostic> {
+    let ty = spec.hook_type(hook).substitute(&|symbol| match symbol {
+        "B" => Some(batch.into()),
+        "T" => Some(length.into()),
+        _ => None,
+    });
+    ty.shape.iter().map(|dim| dim.as_usize().ok_or_else(|| failed(format!("`{}` has no size", spec.hook_info(hook).name)))).collect()
+}
+
+/// [batch, length, …] as [batch * length, …].
+fn flatten(tensor: &Tensor) -> Tensor {
+    let shape = tensor.shape();
+    let sizes: Vec<usize> = [shape[0] * shape[1]].into_iter().chain(shape[2..].iter().copied()).collect();
+    tensor.reshaped(sizes)
+}
+
+/// A saved value must not keep a whole flat batch alive for the sake of a part of it.
+fn compact(value: Value) -> Value {
+    match value {
+        Value::Tensor(tensor) if tensor.shared_bytes() > 2 * tensor.bytes() => {
+            let bytes = tensor.to_le_bytes();
+            Value::Tensor(Tensor::from_le_bytes(tensor.dtype(), tensor.shape(), &bytes).unwrap_or(tensor))
+        }
+        Value::Tuple(parts) => Value::Tuple(parts.iter().cloned().map(compact).collect()),
+        Value::Tensor(_) | Value::Str(_) => value,
+    }
+}

@@ -1,0 +1,147 @@
+//! Backends: verified programs to numbers.
+//!
+//! A [`Backend`] runs a whole program. Ours are [`reference::Reference`], which is slow, obvious and the oracle, and
+//! [`execute::Driven`], which runs a schedule on an [`Engine`]. An engine knows nothing of forwards and writes: it computes
+//! values of a model's graph from others, for a flat batch of tokens.
+
+pub mod attention;
+mod attention_stage;
+pub mod execute;
+pub mod onnx;
+mod positionwise;
+pub mod reference;
+pub mod rten;
+pub mod weights;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use irc_ir::{
+    code::Code, diagnostic::Diagnostic, eval::Value, graph::NodeId, model::ModelSpec, tensor::Tensor, types::Name, verify::Verified,
+};
+
+use weights::Weights;
+
+/// A model with its weights.
+#[derive(Clone)]
+pub struct Handle {
+    /// What the compiler knows of it.
+    pub spec: Arc<ModelSpec>,
+    /// Where its weights are.
+    pub weights: Arc<Weights>,
+}
+
+/// The models of a program, by the program's names for them.
+pub type Handles = BTreeMap<Name, Handle>;
+
+/// Runs verified programs.
+pub trait Backend: Send + Sync {
+    /// What a person calls it: `rten`, `reference`.
+    fn name(&self) -> &str;
+
+    /// Runs a program to its end. `on_event` hears of logs as they happen.
+    ///
+    /// # Errors
+    /// E4003 if the program fails at run time, at the place in the program where it does; E0012 if weights cannot be read.
+    fn run(&self, program: &Verified, models: &Handles, on_event: &mut (dyn FnMut(Event) + Send)) -> Result<Outcome, Diagnostic>;
+}
+
+/// What happens while a program runs.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// The program logs a value.
+    Log {
+        /// Said before the value.
+        label: Option<Name>,
+        /// The value.
+        value: Value,
+    },
+}
+
+/// What a program returns.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The saved values in the order of the program.
+    pub saves: Vec<(Name, Value)>,
+    /// What was done for them.
+    pub report: Report,
+}
+
+impl Outcome {
+    /// The value that was saved under a name.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.saves.iter().find(|(saved, _)| &**saved == name).map(|(_, value)| value)
+    }
+}
+
+/// What was done to run a program.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Report {
+    /// Engine, element type and form of the weights: results of one class are comparable bit by bit.
+    pub numeric_class: String,
+    /// Forwards and applied modules that something depended on.
+    pub forwards: usize,
+    /// Stages that ran, counted once for each group of rows that are the same so far.
+    pub stages_run: usize,
+    /// Stages that the forwards would have run, each whole and alone.
+    pub stages_whole: usize,
+    /// Tokens that went through position-wise stages, over all stages.
+    pub token_stages: usize,
+    /// Calls of the engine.
+    pub engine_calls: usize,
+    /// Wall time in the engine.
+    pub engine_time: Duration,
+    /// Wall time in attention.
+    pub attention_time: Duration,
+    /// Wall time of everything.
+    pub total_time: Duration,
+}
+
+/// What an engine can do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Caps {
+    /// The engine with its version.
+    pub engine: String,
+    /// Tokens of a flat batch that it likes best; longer ones are cut.
+    pub chunk: usize,
+    /// The fewest rows of a matrix that keep its arithmetic the same for any number of rows; shorter batches are padded.
+    pub min_rows: usize,
+}
+
+/// Something that can compute models.
+pub trait Engine: Send + Sync {
+    /// What it can do.
+    fn caps(&self) -> Caps;
+
+    /// Makes a model ready to run.
+    ///
+    /// # Errors
+    /// E0012 or E4003 if weights cannot be read or the engine refuses the model.
+    fn load(&self, model: &Handle) -> Result<Arc<dyn LoadedModel>, Diagnostic>;
+
+    /// Runs `work` where the engine's threads are at hand, so that work of ours need not wake others.
+    fn enter(&self, work: &mut (dyn FnMut() + Send)) {
+        work();
+    }
+}
+
+/// A model on an engine.
+pub trait LoadedModel: Send + Sync {
+    /// Computes nodes of the model's graph from others, for a flat batch of N tokens.
+    ///
+    /// Every tensor is [N, …]: the type of its node with batch and tokens as one dimension. A given node need not be an
+    /// input of the model; what only leads to given nodes does not run. Hooks have the value of the node that they are on
+    /// ([`ModelSpec::source`]), so `given` and `want` name sources only. Nothing between the inputs and the outputs of
+    /// an attention stage is asked for.
+    ///
+    /// # Errors
+    /// E4003 if the engine fails.
+    fn run(&self, given: &[(NodeId, &Tensor)], want: &[NodeId]) -> Result<Vec<Tensor>, Diagnostic>;
+
+    /// Names what the bits of the results depend on.
+    fn numeric_class(&self) -> String;
+}
+
+/// An error that only running could tell.
+pub(crate) fn failed(message: impl std::fmt::Display) -> Diagnostic {
+    Diagnostic::error(Code::E4003, message.to_string())
+}

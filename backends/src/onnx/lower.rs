@@ -1,0 +1,529 @@
+//! IR graphs as ONNX graphs: the one lowering, for every engine that reads ONNX.
+//!
+//! A node becomes one or a few ONNX operators; hooks become names. Batch and tokens stay symbolic, so that one ONNX model
+//! serves any flat batch. [`lower_model`] lowers the position-wise stages of a model and leaves attention to the caller:
+//! what an attention stage gives is an input of the ONNX model.
+
+use std::collections::BTreeMap;
+
+use irc_ir::{
+    attr::Literal,
+    code::Code,
+    diagnostic::Diagnostic,
+    graph::{Graph, Node, NodeId},
+    infer::{normalise_axis, reduced_axes},
+    model::{ModelSpec, StageKind},
+    op::Op,
+    tensor::Tensor,
+    types::{DType, Dim, TensorType, Type},
+};
+
+use super::proto::{self, DataType, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use crate::weights::{Place, Weights};
+
+/// The operator set: the first one with `Swish`.
+const OPSET: i64 = 24;
+/// The name by which all external tensors refer to the weight file; the loader binds it to the real one.
+const WEIGHT_FILE: &str = "weights.data";
+/// A bound that no dimension reaches; engines may hold bounds in 32 bits.
+const FAR: i64 = i32::MAX as i64;
+
+/// An ONNX model and the names of its values.
+pub struct Lowered {
+    /// The model.
+    pub model: ModelProto,
+    /// For each node of the IR graph that has a value in it, the value's name.
+    pub names: BTreeMap<NodeId, String>,
+}
+
+/// The position-wise stages of a model as one ONNX graph. Inputs are those of the model (`tokens`, `positions`) and what
+/// attention stages give.
+///
+/// # Errors
+/// E0012 if a weight is missing; E4003 if an operation has no ONNX form for its types.
+pub fn lower_model(spec: &ModelSpec, weights: &Weights) -> Result<Lowered, Diagnostic> {
+    let graph = spec.graph();
+    let types: Vec<Type> = graph.nodes().map(|(id, _)| spec.node_type(id).clone()).collect();
+    let mut lowering = Lowering::new(graph, &types);
+    let decls: BTreeMap<_, _> = spec.weights().iter().map(|decl| (&decl.name, decl)).collect();
+    for stage in spec.stages() {
+        for id in stage.nodes.clone().map(NodeId::new) {
+            match (&stage.kind, &graph.node(id).op) {
+                (_, Op::Weight { name, .. }) => lowering.weight(id, weights.place(decls[name])?)?,
+                (_, Op::Input { name, .. }) => lowering.input(id, name)?,
+                (StageKind::Attention(_), _) if stage.outputs.contains(&id) => {
+                    lowering.input(id, &format!("attention.{}", id.index()))?;
+                    lowering.alias(spec.source(id), id);
+                }
+                (StageKind::Attention(_), _) => {}
+                (StageKind::Positionwise, Op::Hook { .. }) if spec.source(id) != id => lowering.alias(id, graph.node(id).operands[0]),
+                (StageKind::Positionwise, _) => lowering.node(id)?,
+            }
+        }
+    }
+    lowering.output(spec.source(spec.output()))?;
+    Ok(lowering.finish())
+}
+
+/// Lowers the nodes of a graph one by one, operands first.
+pub struct Lowering<'a> {
+    graph: &'a Graph,
+    types: &'a [Type],
+    onnx: GraphProto,
+    names: BTreeMap<NodeId, Vec<String>>,
+    constants: BTreeMap<Literal, String>,
+    fresh: usize,
+}
+
+impl<'a> Lowering<'a> {
+    /// Nothing lowered yet. `types` has the type of each node of `graph`.
+    pub fn new(graph: &'a Graph, types: &'a [Type]) -> Lowering<'a> {
+        let onnx = GraphProto::new(&graph.name);
+        Lowering { graph, types, onnx, names: BTreeMap::new(), constants: BTreeMap::new(), fresh: 0 }
+    }
+
+    /// The finished model.
+    pub fn finish(self) -> Lowered {
+        let names = self.names.into_iter().filter_map(|(id, mut names)| (names.len() == 1).then(|| (id, names.swap_remove(0)))).collect();
+        Lowered { model: ModelProto::new(self.onnx).opset("", OPSET), names }
+    }
+
+    /// Declares a node as an input under a name.
+    ///
+    /// # Errors
+    /// E4003 if it is not a tensor.
+    pub fn input(&mut self, id: NodeId, name: &str) -> Result<(), Diagnostic> {
+        let ty = self.tensor(id)?;
+        let dims = ty.shape.iter().map(|dim| match dim.as_known() {
+            Some(size) => proto::Dim::from(size),
+            None => proto::Dim::from(dim.to_string().as_str()),
+        });
+        let value = ValueInfoProto::tensor(name, data_type(ty.dtype), dims.collect::<Vec<_>>());
+        self.onnx = std::mem::take(&mut self.onnx).input(value);
+        self.names.insert(id, vec![name.to_owned()]);
+        Ok(())
+    }
+
+    /// Declares the value of a node, which is lowered already, as an output.
+    ///
+    /// # Errors
+    /// E4003 if it has no value.
+    pub fn output(&mut self, id: NodeId) -> Result<(), Diagnostic> {
+        let name = self.name(id)?.to_owned();
+        self.onnx = std::mem::take(&mut self.onnx).output(ValueInfoProto::untyped(&name));
+        Ok(())
+    }
+
+    fn alias(&mut self, id: NodeId, of: NodeId) {
+        if let Some(names) = self.names.get(&of).cloned() {
+            self.names.insert(id, names);
+        }
+    }
+
+    fn weight(&mut self, id: NodeId, place: &Place) -> Result<(), Diagnostic> {
+        let ty = self.tensor(id)?.clone();
+        let Op::Weight { name, .. } = &self.graph.node(id).op else { return Err(unsupported(&self.graph.node(id).op, "not a weight")) };
+        let dims: Vec<usize> = ty.shape.iter().filter_map(Dim::as_usize).collect();
+        let tensor = match place {
+            Place::Memory(tensor) => TensorProto::raw(name, data_type(ty.dtype), &dims, tensor.to_le_bytes()),
+            Place::File { offset, length, .. } => TensorProto::external(name, data_type(ty.dtype), &dims, WEIGHT_FILE, *offset, *length),
+        };
+        self.onnx = std::mem::take(&mut self.onnx).constant(tensor);
+        self.names.insert(id, vec![name.to_string()]);
+        Ok(())
+    }
+
+    fn tensor(&self, id: NodeId) -> Result<&'a TensorType, Diagnostic> {
+        self.types[id.index()].as_tensor().ok_or_else(|| unsupported(&self.graph.node(id).op, "only tensors have an ONNX form here"))
+    }
+
+    fn name(&self, id: NodeId) -> Result<&str, Diagnostic> {
+        match self.names.get(&id).map(Vec::as_slice) {
+            Some([name]) => Ok(name),
+            _ => Err(unsupported(&self.graph.node(id).op, "its value is not in the graph")),
+        }
+    }
+
+    /// A constant inside the model; equal ones are one.
+    fn constant(&mut self, tensor: &Tensor) -> String {
+        let key = Literal::from(tensor);
+        if let Some(name) = self.constants.get(&key) {
+            return name.clone();
+        }
+        let name = format!("const.{}", self.constants.len());
+        let proto = TensorProto::raw(&name, data_type(tensor.dtype()), tensor.shape(), tensor.to_le_bytes());
+        self.onnx = std::mem::take(&mut self.onnx).constant(proto);
+        self.constants.insert(key, name.clone());
+        name
+    }
+
+    fn ints(&mut self, values: &[i64]) -> String {
+        self.constant(&Tensor::new([values.len()], values.to_vec()))
+    }
+
+    /// One operator with one output of a fresh name.
+    fn emit(&mut self, op: &str, inputs: &[&str], attrs: impl FnOnce(NodeProto) -> NodeProto) -> String {
+        self.fresh += 1;
+        let out = format!("value.{}", self.fresh);
+        let node = attrs(proto::node(op, inputs.iter().copied(), [out.as_str()]));
+        self.onnx = std::mem::take(&mut self.onnx).node(node);
+        out
+    }
+
+    fn plain(&mut self, op: &str, inputs: &[&str]) -> String {
+        self.emit(op, inputs, |node| node)
+    }
+
+    /// The value as another element type.
+    fn cast(&mut self, name: &str, from: DType, to: DType) -> String {
+        match from == to {
+            true => name.to_owned(),
+            false => self.emit("Cast", &[name], |node| node.attr("to", data_type(to) as i64)),
+        }
+    }
+
+    /// Operand `at` as an element type.
+    fn operand(&mut self, node: &Node, at: usize, dtype: DType) -> Result<String, Diagnostic> {
+        let id = node.operands[at];
+        let from = self.tensor(id)?.dtype;
+        let name = self.name(id)?.to_owned();
+        Ok(self.cast(&name, from, dtype))
+    }
+
+    /// An operator on both operands, each cast to `dtype` first.
+    fn binary(&mut self, op: &str, node: &Node, dtype: DType) -> Result<String, Diagnostic> {
+        let (a, b) = (self.operand(node, 0, dtype)?, self.operand(node, 1, dtype)?);
+        Ok(self.plain(op, &[&a, &b]))
+    }
+
+    fn comparison(&mut self, op: &str, node: &Node) -> Result<String, Diagnostic> {
+        let operands = node.operands.iter().map(|id| self.tensor(*id).map(|ty| (ty.dtype, ty.rank()))).collect::<Result<Vec<_>, _>>()?;
+        let dtype = irc_ir::types::promote_operands(operands).unwrap_or(DType::F32);
+        self.binary(op, node, dtype)
+    }
+
+    /// Lowers a node whose operands are lowered.
+    ///
+    /// # Errors
+    /// E4003 if the operation has no ONNX form for its types.
+    pub fn node(&mut self, id: NodeId) -> Result<(), Diagnostic> {
+        let node = self.graph.node(id);
+        let result = self.types[id.index()].as_tensor();
+        let dtype = result.map_or(DType::F32, |ty| ty.dtype);
+        let first = node.operands.first().copied();
+        let rank = match first.map(|id| &self.types[id.index()]) {
+            Some(Type::Tensor(ty)) => ty.rank(),
+            _ => 0,
+        };
+        let axis = |dim: i64, rank: usize| normalise_axis(dim, rank).map_or(dim, |at| at as i64);
+        let name = match &node.op {
+            Op::Const { value: Literal::Tensor(literal) } => self.constant(&literal.to_tensor()),
+            Op::Const { value: Literal::Str(_) } => return Err(unsupported(&node.op, "text has no ONNX form")),
+            Op::Forward { .. } | Op::Read { .. } | Op::Write { .. } | Op::Apply { .. } => {
+                return Err(unsupported(&node.op, "the driver evaluates operations on forwards"));
+            }
+            Op::Input { name, .. } | Op::Weight { name, .. } => {
+                return Err(unsupported(&node.op, &format!("`{name}` is declared, not computed")));
+            }
+            Op::Hook { .. } => {
+                let x = self.operand(node, 0, dtype)?;
+                self.plain("Identity", &[&x])
+            }
+
+            Op::Slice { dim, start, end, step } => {
+                let x = self.operand(node, 0, dtype)?;
+                self.slice(&x, axis(*dim, rank), start.unwrap_or(0), end.unwrap_or(FAR), *step)
+            }
+            Op::Index { dim, index } => {
+                let x = self.operand(node, 0, dtype)?;
+                let index = self.constant(&Tensor::scalar(*index));
+                self.emit("Gather", &[&x, &index], |node| node.attr("axis", axis(*dim, rank)))
+            }
+            Op::Update { dim, start, end, step } => self.update(node, axis(*dim, rank), *start, *end, *step)?,
+            Op::Gather { dim } => {
+                let (x, ids) = (self.operand(node, 0, dtype)?, self.operand(node, 1, DType::I64)?);
+                self.emit("GatherElements", &[&x, &ids], |node| node.attr("axis", axis(*dim, rank)))
+            }
+            Op::Embedding {} => {
+                let (table, ids) = (self.operand(node, 0, dtype)?, self.operand(node, 1, DType::I64)?);
+                self.emit("Gather", &[&table, &ids], |node| node.attr("axis", 0))
+            }
+            Op::Reshape { .. } => {
+                let x = self.operand(node, 0, dtype)?;
+                let shape = self.reshape_sizes(node, id)?;
+                self.plain("Reshape", &[&x, &shape])
+            }
+            Op::Transpose { dim0, dim1 } => {
+                let x = self.operand(node, 0, dtype)?;
+                let mut perm: Vec<i64> = (0..rank as i64).collect();
+                perm.swap(axis(*dim0, rank) as usize, axis(*dim1, rank) as usize);
+                self.emit("Transpose", &[&x], |node| node.attr("perm", perm))
+            }
+            Op::Unsqueeze { dim } => {
+                let x = self.operand(node, 0, dtype)?;
+                self.unsqueeze(&x, axis(*dim, rank + 1))
+            }
+            Op::Cat { dim } => {
+                let parts = (0..node.operands.len()).map(|at| self.operand(node, at, dtype)).collect::<Result<Vec<_>, _>>()?;
+                self.concat(&parts, axis(*dim, rank))
+            }
+            Op::Stack { dim } => {
+                let at = axis(*dim, rank + 1);
+                let mut parts = vec![];
+                for operand in 0..node.operands.len() {
+                    let part = self.operand(node, operand, dtype)?;
+                    parts.push(self.unsqueeze(&part, at));
+                }
+                self.concat(&parts, at)
+            }
+            Op::Cast { dtype } => self.operand(node, 0, *dtype)?,
+
+            Op::Add {} => self.binary("Add", node, dtype)?,
+            Op::Sub {} => self.binary("Sub", node, dtype)?,
+            Op::Mul {} => self.binary("Mul", node, dtype)?,
+            Op::Div {} => self.binary("Div", node, dtype)?,
+            Op::Maximum {} => self.binary("Max", node, dtype)?,
+            Op::Minimum {} => self.binary("Min", node, dtype)?,
+            Op::Neg {} => self.unary("Neg", node, dtype)?,
+            Op::Abs {} => self.unary("Abs", node, dtype)?,
+            Op::Exp {} => self.unary("Exp", node, dtype)?,
+            Op::Log {} => self.unary("Log", node, dtype)?,
+            Op::Sqrt {} => self.unary("Sqrt", node, dtype)?,
+            Op::Sigmoid {} => self.unary("Sigmoid", node, dtype)?,
+            Op::Silu {} => self.unary("Swish", node, dtype)?,
+            Op::Eq {} => self.comparison("Equal", node)?,
+            Op::Ne {} => {
+                let equal = self.comparison("Equal", node)?;
+                self.plain("Not", &[&equal])
+            }
+            Op::Lt {} => self.comparison("Less", node)?,
+            Op::Le {} => self.comparison("LessOrEqual", node)?,
+            Op::Gt {} => self.comparison("Greater", node)?,
+            Op::Ge {} => self.comparison("GreaterOrEqual", node)?,
+            Op::And {} => self.binary("And", node, DType::Bool)?,
+            Op::Or {} => self.binary("Or", node, DType::Bool)?,
+            Op::Not {} => self.unary("Not", node, DType::Bool)?,
+            Op::Select {} => {
+                let condition = self.operand(node, 0, DType::Bool)?;
+                let (yes, no) = (self.operand(node, 1, dtype)?, self.operand(node, 2, dtype)?);
+                self.plain("Where", &[&condition, &yes, &no])
+            }
+
+            Op::Softmax { dim } => {
+                let x = self.operand(node, 0, dtype)?;
+                self.emit("Softmax", &[&x], |node| node.attr("axis", axis(*dim, rank)))
+            }
+            Op::Argmax { dim, keepdim } => {
+                let mut x = self.operand(node, 0, self.tensor(node.operands[0])?.dtype)?;
+                let at = match dim {
+                    Some(dim) => axis(*dim, rank),
+                    None => {
+                        let flat = self.ints(&[-1]);
+                        x = self.plain("Reshape", &[&x, &flat]);
+                        0
+                    }
+                };
+                let keep = *keepdim && dim.is_some();
+                let found = self.emit("ArgMax", &[&x], |node| node.attr("axis", at).attr("keepdims", i64::from(keep)));
+                match (dim, keepdim) {
+                    (None, true) => {
+                        let ones = self.ints(&vec![1; rank]);
+                        self.plain("Reshape", &[&found, &ones])
+                    }
+                    _ => found,
+                }
+            }
+            Op::TopK { k, dim, largest } => {
+                let x = self.operand(node, 0, self.tensor(node.operands[0])?.dtype)?;
+                let k = self.ints(&[*k]);
+                self.fresh += 1;
+                let outs = [format!("value.{}", self.fresh), format!("value.{}.indices", self.fresh)];
+                let top = proto::node("TopK", [x.as_str(), k.as_str()], [outs[0].as_str(), outs[1].as_str()]);
+                let top = top.attr("axis", axis(*dim, rank)).attr("largest", i64::from(*largest)).attr("sorted", 1);
+                self.onnx = std::mem::take(&mut self.onnx).node(top);
+                self.names.insert(id, outs.into());
+                return Ok(());
+            }
+            Op::Sum { dims, keepdim } => self.reduce("ReduceSum", node, dtype, dims, *keepdim)?,
+            Op::Mean { dims, keepdim } => self.reduce("ReduceMean", node, dtype, dims, *keepdim)?,
+            Op::Max { dims, keepdim } => self.reduce("ReduceMax", node, dtype, dims, *keepdim)?,
+            Op::Min { dims, keepdim } => self.reduce("ReduceMin", node, dtype, dims, *keepdim)?,
+
+            Op::Matmul {} => self.binary("MatMul", node, dtype)?,
+            Op::RmsNorm { eps } => {
+                let (x, weight) = (self.operand(node, 0, dtype)?, self.operand(node, 1, dtype)?);
+                self.emit("RMSNormalization", &[&x, &weight], |node| node.attr("axis", -1).attr("epsilon", eps.get() as f32))
+            }
+            Op::Rotary { base, rotated } => {
+                let size = self.tensor(node.operands[0])?.shape[3].as_known();
+                let size = size.ok_or_else(|| unsupported(&node.op, "the size of a head must be known"))?;
+                self.rotary(node, base.get() as f32, rotated.unwrap_or(size), size)?
+            }
+            Op::CausalMask { window } => self.causal_mask(node, *window)?,
+
+            Op::Tuple {} => {
+                let parts = node.operands.iter().map(|id| self.name(*id).map(str::to_owned)).collect::<Result<Vec<_>, _>>()?;
+                self.names.insert(id, parts);
+                return Ok(());
+            }
+            Op::Get { index } => {
+                let parts = self.names.get(&node.operands[0]);
+                let part = parts.and_then(|parts| parts.get(usize::try_from(*index).ok()?));
+                part.cloned().ok_or_else(|| unsupported(&node.op, "tuples of tuples have no ONNX form"))?
+            }
+        };
+        self.names.insert(id, vec![name]);
+        Ok(())
+    }
+
+    fn unary(&mut self, op: &str, node: &Node, dtype: DType) -> Result<String, Diagnostic> {
+        let x = self.operand(node, 0, dtype)?;
+        Ok(self.plain(op, &[&x]))
+    }
+
+    fn unsqueeze(&mut self, x: &str, at: i64) -> String {
+        let axes = self.ints(&[at]);
+        self.plain("Unsqueeze", &[x, &axes])
+    }
+
+    fn concat(&mut self, parts: &[String], at: i64) -> String {
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        self.emit("Concat", &parts, |node| node.attr("axis", at))
+    }
+
+    fn slice(&mut self, x: &str, axis: i64, start: i64, end: i64, step: i64) -> String {
+        let [start, end, axis, step] = [start, end, axis, step].map(|value| self.ints(&[value.clamp(-FAR, FAR)]));
+        self.plain("Slice", &[x, &start, &end, &axis, &step])
+    }
+
+    fn reduce(&mut self, op: &str, node: &Node, dtype: DType, dims: &[i64], keepdim: bool) -> Result<String, Diagnostic> {
+        let x = self.operand(node, 0, dtype)?;
+        let rank = self.tensor(node.operands[0])?.rank();
+        if rank == 0 {
+            return Ok(x);
+        }
+        let axes: Vec<i64> = reduced_axes(dims, rank).unwrap_or_default().into_iter().map(|at| at as i64).collect();
+        let axes = self.ints(&axes);
+        Ok(self.emit(op, &[&x, &axes], |node| node.attr("keepdims", i64::from(keepdim))))
+    }
+
+    /// The sizes of a reshape: 0 copies a leading dimension that stays as it is, -1 is the one that is not known.
+    fn reshape_sizes(&mut self, node: &Node, id: NodeId) -> Result<String, Diagnostic> {
+        let from = &self.tensor(node.operands[0])?.shape;
+        let to = &self.tensor(id)?.shape;
+        let mut open = 0;
+        let sizes: Vec<i64> = to.iter().enumerate().map(|(at, dim)| match dim.as_known() {
+            Some(size) => size,
+            None if from.get(at) == Some(dim) && from[..at] == to[..at] => 0,
+            None => {
+                open += 1;
+                -1
+            }
+        }).collect();
+        // A known size of 0 would be taken for "copy".
+        if open > 1 || to.iter().any(|dim| dim.as_known() == Some(0)) {
+            return Err(unsupported(&node.op, "at most one dimension may be unknown, and none empty"));
+        }
+        Ok(self.ints(&sizes))
+    }
+
+    /// The part before the slice, the value, and the part after it; with a step, scattered rows.
+    fn update(&mut self, node: &Node, axis: i64, start: Option<i64>, end: Option<i64>, step: i64) -> Result<String, Diagnostic> {
+        let ty = self.tensor(node.operands[0])?;
+        let (x, value) = (self.operand(node, 0, ty.dtype)?, self.operand(node, 1, ty.dtype)?);
+        let at = axis as usize;
+        let Some(size) = ty.shape[at].as_known() else {
+            return Err(unsupported(&node.op, "the size of the updated dimension must be known"));
+        };
+        let bound = |at: Option<i64>, default: i64| at.map_or(default, |at| if at < 0 { at.saturating_add(size).max(0) } else { at.min(size) });
+        let (start, end) = (bound(start, 0), bound(end, size));
+        if start >= end {
+            return Ok(x);
+        }
+        let part = self.slice(&x, axis, start, end, step);
+        let shape = self.plain("Shape", &[&part]);
+        let value = self.plain("Expand", &[&value, &shape]);
+        if step == 1 {
+            let mut parts = vec![];
+            if start > 0 {
+                parts.push(self.slice(&x, axis, 0, start, 1));
+            }
+            parts.push(value);
+            if end < size {
+                parts.push(self.slice(&x, axis, end, size, 1));
+            }
+            return Ok(self.concat(&parts, axis));
+        }
+        let indices: Vec<i64> = (start..end).step_by(step as usize).collect();
+        let indices = self.constant(&Tensor::new([indices.len(), 1], indices));
+        let mut perm: Vec<i64> = (0..ty.rank() as i64).collect();
+        perm.swap(0, at);
+        let turn = |this: &mut Self, x: &str| this.emit("Transpose", &[x], |node| node.attr("perm", perm.clone()));
+        let (x, value) = (turn(self, &x), turn(self, &value));
+        let scattered = self.plain("ScatterND", &[&x, &indices, &value]);
+        Ok(turn(self, &scattered))
+    }
+
+    /// x * cos + rotate_half(x) * sin, the angles computed in the graph from the positions.
+    fn rotary(&mut self, node: &Node, base: f32, rotated: i64, size: i64) -> Result<String, Diagnostic> {
+        let x = self.operand(node, 0, DType::F32)?;
+        let positions = self.operand(node, 1, DType::F32)?;
+        let frequencies: Vec<f32> = (0..rotated / 2).map(|i| 1.0 / base.powf((2 * i) as f32 / rotated as f32)).collect();
+        let frequencies = self.constant(&Tensor::new([frequencies.len()], frequencies));
+        let positions = self.unsqueeze(&positions, 2);
+        let angles = self.plain("Mul", &[&positions, &frequencies]);
+        let angles = self.unsqueeze(&angles, 2);
+        let (cos, sin) = (self.plain("Cos", &[&angles]), self.plain("Sin", &[&angles]));
+        let (first, second) = (self.slice(&x, 3, 0, rotated / 2, 1), self.slice(&x, 3, rotated / 2, rotated, 1));
+        let product = |this: &mut Self, a: &str, b: &str| this.plain("Mul", &[a, b]);
+        let (a, b) = (product(self, &first, &cos), product(self, &second, &sin));
+        let (c, d) = (product(self, &second, &cos), product(self, &first, &sin));
+        let mut parts = vec![self.plain("Sub", &[&a, &b]), self.plain("Add", &[&c, &d])];
+        if rotated < size {
+            parts.push(self.slice(&x, 3, rotated, size, 1));
+        }
+        Ok(self.concat(&parts, 3))
+    }
+
+    /// -infinity where the key lies after the query, or before its window.
+    fn causal_mask(&mut self, node: &Node, window: Option<i64>) -> Result<String, Diagnostic> {
+        let scores = self.operand(node, 0, DType::F32)?;
+        let shape = self.plain("Shape", &[&scores]);
+        let size = |this: &mut Self, from: i64| {
+            let axis = this.constant(&Tensor::scalar(from));
+            this.emit("Gather", &[&shape, &axis], |node| node.attr("axis", 0))
+        };
+        let (queries, keys) = (size(self, -2), size(self, -1));
+        let [zero, one] = [0i64, 1].map(|value| self.constant(&Tensor::scalar(value)));
+        let past = self.plain("Sub", &[&keys, &queries]);
+        let query = self.plain("Range", &[&past, &keys, &one]);
+        let query = self.unsqueeze(&query, 1);
+        let key = self.plain("Range", &[&zero, &keys, &one]);
+        let mut hidden = self.plain("Greater", &[&key, &query]);
+        if let Some(window) = window {
+            let window = self.constant(&Tensor::scalar(window));
+            let oldest = self.plain("Sub", &[&query, &window]);
+            let before = self.plain("LessOrEqual", &[&key, &oldest]);
+            hidden = self.plain("Or", &[&hidden, &before]);
+        }
+        let never = self.constant(&Tensor::scalar(f32::NEG_INFINITY));
+        Ok(self.plain("Where", &[&hidden, &never, &scores]))
+    }
+}
+
+fn data_type(dtype: DType) -> DataType {
+    match dtype {
+        DType::F64 => DataType::Double,
+        DType::F32 => DataType::Float,
+        DType::F16 => DataType::Float16,
+        DType::BF16 => DataType::Bfloat16,
+        DType::I64 => DataType::Int64,
+        DType::I32 => DataType::Int32,
+        DType::U8 => DataType::Uint8,
+        DType::Bool => DataType::Bool,
+    }
+}
+
+fn unsupported(op: &Op, why: &str) -> Diagnostic {
+    Diagnostic::error(Code::E4003, format!("`{}` cannot be lowered to ONNX: {why}", op.kind().name()))
+}

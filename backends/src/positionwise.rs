@@ -1,0 +1,125 @@
+//! Position-wise stages on an engine: what is wanted from what is there, in as few calls as possible.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use irc_ir::{
+    diagnostic::Diagnostic,
+    graph::NodeId,
+    model::ModelSpec,
+    op::Op,
+    tensor::Tensor,
+};
+
+use crate::{Caps, LoadedModel, failed};
+
+/// Values of a model for a flat batch of tokens, each [N, …].
+pub(crate) struct FlatBatch<'a> {
+    pub(crate) spec: &'a ModelSpec,
+    pub(crate) model: &'a dyn LoadedModel,
+    pub(crate) caps: &'a Caps,
+    /// The number of tokens.
+    pub(crate) tokens: usize,
+    /// What is known: inputs of the stage, and hooks that were set.
+    pub(crate) known: BTreeMap<NodeId, Tensor>,
+    pub(crate) calls: usize,
+    pub(crate) time: Duration,
+}
+
+/// What has to be given to an engine so that it can compute something.
+enum Frontier {
+    /// Sources, each with the node whose value it shall have.
+    Clear(BTreeMap<NodeId, NodeId>),
+    /// A value is needed both as it was and as it was set.
+    Clash(BTreeSet<NodeId>),
+}
+
+impl FlatBatch<'_> {
+    /// The value of a node, if it is known: its own, or through hooks that nobody set that of what they are on.
+    pub(crate) fn get(&self, node: NodeId) -> Option<&Tensor> {
+        self.known.get(&self.nearest(node)?)
+    }
+
+    fn nearest(&self, mut node: NodeId) -> Option<NodeId> {
+        loop {
+            if self.known.contains_key(&node) {
+                return Some(node);
+            }
+            match &self.spec.graph().node(node).op {
+                Op::Hook { .. } => node = self.spec.graph().node(node).operands[0],
+                _ => return None,
+            }
+        }
+    }
+
+    /// Makes the wanted nodes known.
+    pub(crate) fn compute(&mut self, want: &[NodeId]) -> Result<(), Diagnostic> {
+        let missing: BTreeSet<NodeId> = want.iter().filter(|node| self.nearest(**node).is_none()).map(|node| self.spec.source(*node)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        match self.frontier(&missing) {
+            Frontier::Clear(given) => self.call(&given, &missing),
+            // Some hook was set that shares its source with a value that is needed as well. Operation by operation there
+            // is no such clash, since no operation has two operands of one source.
+            Frontier::Clash(computed) => computed.into_iter().try_for_each(|node| match self.frontier(&BTreeSet::from([node])) {
+                Frontier::Clear(given) => self.call(&given, &BTreeSet::from([node])),
+                Frontier::Clash(_) => Err(failed(format!("node {node:?} needs one value in two forms"))),
+            }),
+        }
+    }
+
+    /// Walks back from the wanted sources to what is known.
+    fn frontier(&self, want: &BTreeSet<NodeId>) -> Frontier {
+        let graph = self.spec.graph();
+        let mut given: BTreeMap<NodeId, NodeId> = BTreeMap::new();
+        let mut computed: BTreeSet<NodeId> = BTreeSet::new();
+        let mut stack: Vec<NodeId> = want.iter().copied().collect();
+        let mut clash = false;
+        while let Some(node) = stack.pop() {
+            if let Some(known) = self.nearest(node) {
+                let other = given.insert(self.spec.source(known), known);
+                clash |= other.is_some_and(|other| other != known);
+                continue;
+            }
+            let source = self.spec.source(node);
+            if matches!(graph.node(source).op, Op::Weight { .. } | Op::Const { .. }) || !computed.insert(source) {
+                continue;
+            }
+            stack.extend(graph.node(source).operands.iter().copied());
+        }
+        clash |= given.keys().any(|source| computed.contains(source));
+        if clash { Frontier::Clash(computed) } else { Frontier::Clear(given) }
+    }
+
+    /// One computation on the engine: in chunks that it likes, padded to the rows that it needs.
+    fn call(&mut self, given: &BTreeMap<NodeId, NodeId>, want: &BTreeSet<NodeId>) -> Result<(), Diagnostic> {
+        let start = Instant::now();
+        let inputs: Vec<(NodeId, Tensor)> = given.iter().map(|(source, known)| (*source, self.known[known].clone())).collect();
+        let want: Vec<NodeId> = want.iter().copied().collect();
+        let chunks = self.tokens.div_ceil(self.caps.chunk.max(1)).max(1);
+        let mut joined: Vec<Vec<Tensor>> = vec![Vec::with_capacity(chunks); want.len()];
+        for chunk in 0..chunks {
+            // Of equal size, give or take one: a short last chunk would cost as much as a long one.
+            let (from, to) = (self.tokens * chunk / chunks, self.tokens * (chunk + 1) / chunks);
+            let padding = self.caps.min_rows.saturating_sub(to - from);
+            let parts: Vec<(NodeId, Tensor)> = inputs.iter().map(|(node, tensor)| {
+                let part = if chunks == 1 { tensor.clone() } else { tensor.part(from..to) };
+                (*node, if padding > 0 { Tensor::joined(&vec![part; padding + 1]) } else { part })
+            }).collect();
+            let refs: Vec<(NodeId, &Tensor)> = parts.iter().map(|(node, tensor)| (*node, tensor)).collect();
+            let outputs = self.model.run(&refs, &want)?;
+            self.calls += 1;
+            for (all, output) in joined.iter_mut().zip(outputs) {
+                all.push(if padding > 0 { output.part(0..to - from) } else { output });
+            }
+        }
+        for (node, parts) in want.into_iter().zip(joined) {
+            self.known.insert(node, Tensor::joined(&parts));
+        }
+        self.time += start.elapsed();
+        Ok(())
+    }
+}

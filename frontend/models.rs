@@ -1,0 +1,227 @@
+//! Models: found by name or path, described without weights, loaded when something runs.
+//!
+//! One file an architecture ([`llama`], [`induction`]), one a format ([`gguf`]); [`cache`] keeps what was converted, and
+//! [`fetch`] brings it.
+
+pub mod cache;
+pub mod fetch;
+pub mod gguf;
+pub mod induction;
+pub mod llama;
+pub mod tokenizer;
+
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use irc_backends::{Handle, weights::Weights};
+use irc_ir::{
+    code::Code,
+    diagnostic::{Diagnostic, Span},
+    model::ModelSpec,
+    types::{DType, Name, TensorType},
+};
+
+use crate::trace::Session;
+use cache::{Cache, CachedModel, OnProgress};
+use tokenizer::Tokenizer;
+
+/// The name of the model that is part of the program.
+pub const BUILT_IN: &str = "induction";
+
+/// A model: what the compiler knows of it, its tokenizer, and where its weights are. Clones are the same model.
+#[derive(Clone)]
+pub struct Model(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    spec: Arc<ModelSpec>,
+    source: Source,
+    tokenizer: OnceLock<Tokenizer>,
+    weights: Mutex<Option<Arc<Weights>>>,
+}
+
+enum Source {
+    BuiltIn,
+    Cached(CachedModel),
+}
+
+impl Model {
+    /// Opens a model by its name, or by the path of a model's folder or of a GGUF file. Weights are not read yet.
+    ///
+    /// # Errors
+    /// E4002 if there is no such model here, with what to do; E0011 and E0012 if it is damaged.
+    pub fn open(name: &str) -> Result<Model, Diagnostic> {
+        Model::open_with(name, &mut |_| {})
+    }
+
+    /// [`Model::open`], with the progress of what takes long: the conversion of a GGUF file that is new.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open_with(name: &str, progress: OnProgress<'_>) -> Result<Model, Diagnostic> {
+        let path = Path::new(name);
+        if name == BUILT_IN {
+            let tokenizer = Tokenizer::from_words(induction::WORDS);
+            return Ok(Model::new(name.to_owned(), induction::spec()?, Source::BuiltIn, Some(tokenizer)));
+        }
+        if path.is_dir() {
+            return Model::cached(name, CachedModel::open(path)?);
+        }
+        if path.is_file() {
+            let folder = fetch::import_gguf(path, progress)?;
+            return Model::cached(name, CachedModel::open(&folder)?);
+        }
+        match Cache::of_user()?.find(name)? {
+            Some(model) => Model::cached(name, model),
+            None => Err(not_here(name)),
+        }
+    }
+
+    /// Fetches a model that has a name, unless it is in the cache, and opens it.
+    ///
+    /// # Errors
+    /// E0013 and E4002 if it cannot be had, with what to do.
+    pub fn fetch(name: &str, progress: OnProgress<'_>) -> Result<Model, Diagnostic> {
+        let folder = fetch::fetch(name, None, progress)?;
+        Model::cached(name, CachedModel::open(&folder)?)
+    }
+
+    fn new(name: String, spec: ModelSpec, source: Source, tokenizer: Option<Tokenizer>) -> Model {
+        let tokenizer = tokenizer.map_or_else(OnceLock::new, OnceLock::from);
+        Model(Arc::new(Inner { name, spec: Arc::new(spec), source, tokenizer, weights: Mutex::default() }))
+    }
+
+    fn cached(name: &str, cached: CachedModel) -> Result<Model, Diagnostic> {
+        let path = cached.config();
+        let damaged = |field: String, message: String| Diagnostic::error(Code::E0012, message).label(Span::file(&path, field), "");
+        let text = fs::read_to_string(&path).map_err(|error| damaged(String::new(), format!("the configuration cannot be read: {error}")))?;
+        let config: llama::LlamaConfig = serde_json::from_str(&text)
+            .map_err(|error| damaged(format!("line {}", error.line()), format!("the configuration cannot be read: {error}")))?;
+        let spec = config.spec().map_err(|error| error.label(Span::file(&path, ""), ""))?;
+        Ok(Model::new(name.to_owned(), spec, Source::Cached(cached), None))
+    }
+
+    /// The name or path that it was opened by.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// What the compiler knows of it.
+    pub fn spec(&self) -> &Arc<ModelSpec> {
+        &self.0.spec
+    }
+
+    /// The model's folder in the cache, unless it is built in.
+    pub fn folder(&self) -> Option<&CachedModel> {
+        match &self.0.source {
+            Source::BuiltIn => None,
+            Source::Cached(cached) => Some(cached),
+        }
+    }
+
+    /// The tokenizer, read at its first use.
+    ///
+    /// # Errors
+    /// E0012 if its file is damaged.
+    pub fn tokenizer(&self) -> Result<&Tokenizer, Diagnostic> {
+        if let (None, Source::Cached(cached)) = (self.0.tokenizer.get(), &self.0.source) {
+            let tokenizer = Tokenizer::open(&cached.tokenizer())?;
+            return Ok(self.0.tokenizer.get_or_init(|| tokenizer));
+        }
+        self.0.tokenizer.get().ok_or_else(|| Diagnostic::error(Code::E2008, format!("`{}` has no tokenizer", self.name())))
+    }
+
+    /// The token ids of a text, without special tokens around it.
+    ///
+    /// # Errors
+    /// E0012 if the tokenizer is damaged; E2008 if the text has words that the model does not know.
+    pub fn encode(&self, text: &str) -> Result<Vec<i64>, Diagnostic> {
+        self.tokenizer()?.encode(text)
+    }
+
+    /// The text of token ids. Without a tokenizer: the ids.
+    pub fn decode(&self, ids: &[i64]) -> String {
+        match self.tokenizer() {
+            Ok(tokenizer) => tokenizer.decode(ids),
+            Err(_) => format!("{ids:?}"),
+        }
+    }
+
+    /// The model with its weights, which are mapped at the first call.
+    ///
+    /// # Errors
+    /// E0012 if a weight is missing or has another shape.
+    pub fn handle(&self) -> Result<Handle, Diagnostic> {
+        let mut kept = self.0.weights.lock().unwrap_or_else(PoisonError::into_inner);
+        let weights = match &*kept {
+            Some(weights) => weights.clone(),
+            None => {
+                let weights = match &self.0.source {
+                    Source::BuiltIn => Weights::from_tensors(induction::weights()),
+                    Source::Cached(cached) => map_weights(cached)?,
+                };
+                weights.check(self.spec())?;
+                kept.insert(weights).clone()
+            }
+        };
+        Ok(Handle { spec: self.spec().clone(), weights })
+    }
+
+    /// A session of traces of this model, which programs call `m`.
+    #[track_caller]
+    pub fn session(&self) -> Session {
+        let session = Session::new();
+        session.with_model("m", self);
+        session
+    }
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_tuple("Model").field(&self.name()).finish()
+    }
+}
+
+/// The weights of a cached model: a safetensors file, whose tensors engines read in place.
+fn map_weights(cached: &CachedModel) -> Result<Arc<Weights>, Diagnostic> {
+    let path = cached.weights();
+    let damaged = |field: &str, message: String| Diagnostic::error(Code::E0012, message).label(Span::file(&path, field), "");
+    let header = read_header(&path).map_err(|message| damaged("header", message))?;
+    let (size, metadata) = header;
+    let table = metadata.tensors().into_iter().map(|(name, info)| {
+        let (start, end) = info.data_offsets;
+        let ty = TensorType::new(DType::F32, info.shape.iter().map(|&size| size.into()));
+        (Name::from(name), ty, size + start as u64, (end - start) as u64)
+    });
+    Weights::mapped(&path, table)
+}
+
+/// Where the tensors begin, and what they are.
+fn read_header(path: &Path) -> Result<(u64, safetensors::tensor::Metadata), String> {
+    use std::io::Read;
+    let mut file = fs::File::open(path).map_err(|error| error.to_string())?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length).map_err(|error| error.to_string())?;
+    let length = u64::from_le_bytes(length);
+    // The reader of the cache has checked the header against the file; this only bounds what is read.
+    if length > 100 << 20 {
+        return Err(format!("a header of {length} bytes is too long"));
+    }
+    let mut header = vec![0; length as usize];
+    file.read_exact(&mut header).map_err(|error| error.to_string())?;
+    let metadata = serde_json::from_slice(&header).map_err(|error| error.to_string())?;
+    Ok((8 + length, metadata))
+}
+
+fn not_here(name: &str) -> Diagnostic {
+    let known: Vec<&str> = fetch::KNOWN.iter().map(|known| known.name).collect();
+    let error = Diagnostic::error(Code::E4002, format!("there is no model `{name}` here"));
+    if known.contains(&name) {
+        return error.help(format!("fetch it once: `irc model fetch {name}`"));
+    }
+    let error = error.suggest(name, known.into_iter().chain([BUILT_IN]));
+    error.help("give a name that `irc model list` shows, or the path of a model's folder or of a GGUF file")
+}

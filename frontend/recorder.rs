@@ -1,0 +1,487 @@
+//! From accesses to a graph: what a program reads and sets at hooks, in any order, becomes pure values in the order of
+//! the forward pass.
+//!
+//! **Places and views.** A *place* holds a tensor: a hook of a trace, or the result of an operation. A [`Ref`] is a place
+//! and the views that lead into it (slice, index, reshape, transpose, unsqueeze). As in PyTorch, a view shares the tensor
+//! of its place: setting it changes the place, and whoever looks at the place later sees the change. Everything else
+//! (arithmetic, reductions, casts) makes a new place. A reshape is always a view here, where PyTorch sometimes copies.
+//!
+//! **Terms.** What a place holds at one moment is a *term*, a pure value. To set a view is to give its place a new term,
+//! `update(old, value)`, through the views in reverse; so terms are made at once, in the order of the program. One kind of
+//! term is left open until [`Recorder::program`]: what *arrives* at a hook depends on all that is set at earlier hooks of
+//! its trace, even by later lines of the program. That is how accesses come to be sorted by hook, and stay in program order
+//! within one.
+//!
+//! **Time.** Every term has one: the last (trace, hook) of which it needs to know what arrives. A hook can be set to
+//! values of its own time or earlier, which is also why there are no cycles.
+//!
+//! The recorder knows nothing of engines and tokenizers. A prompt is a text constant that a later step binds to token ids;
+//! until then the number of tokens is a symbol. Mistakes never panic: they are kept for [`Recorder::program`], and what
+//! would follow from them is a poisoned [`Ref`], which causes no errors of its own.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use irc_ir::{
+    attr::Literal,
+    code::Code,
+    diagnostic::{Diagnostic, Span},
+    graph::{EffectKind, ModelDecl},
+    infer::Models,
+    model::{HookId, ModelSpec},
+    op::Op,
+    types::{DType, Dim, Name, Type},
+};
+
+mod assign;
+mod known;
+mod lower;
+
+/// A model of a recorder.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ModelId(usize);
+
+/// A trace of a recorder. Traces run in the order in which they were opened.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TraceId(usize);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct PlaceId(usize);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct TermId(usize);
+
+/// A value of the program: a place and the views that lead into it.
+#[derive(Clone, Debug)]
+pub struct Ref {
+    /// None after a mistake.
+    place: Option<PlaceId>,
+    views: Vec<(Op, Span)>,
+    span: Span,
+}
+
+impl Ref {
+    /// A value that stands for a mistake which has been reported.
+    pub fn poisoned(span: Span) -> Ref {
+        Ref { place: None, views: vec![], span }
+    }
+
+    /// Whether the value stands for a mistake which has been reported.
+    pub fn is_poisoned(&self) -> bool {
+        self.place.is_none()
+    }
+
+    /// Where the user asked for the value.
+    pub fn span(&self) -> &Span {
+        &self.span
+    }
+}
+
+/// Where among the effects one is to stand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// In the last trace that its value depends on.
+    Value,
+    /// In this trace, or a later one if its value depends on that.
+    Trace(TraceId),
+    /// After the traces that were used before it, before those that were not.
+    Session,
+}
+
+/// Records a program. One recorder is one session.
+#[derive(Debug)]
+pub struct Recorder {
+    name: Name,
+    models: Vec<(ModelDecl, Arc<ModelSpec>)>,
+    /// The same models, as type inference wants them.
+    specs: Models,
+    traces: Vec<Trace>,
+    places: Vec<Place>,
+    terms: Vec<Term>,
+    /// Constants and views by what they are: equal ones are one term. The prompts of each model are apart from all else,
+    /// as each has a tokenizer of its own.
+    constants: HashMap<(Option<ModelId>, Literal), TermId>,
+    views: HashMap<(TermId, Op), TermId>,
+    effects: Vec<Effect>,
+    /// The last of the traces that have been used.
+    used: Option<TraceId>,
+    /// How many sizes have been given a symbol of their own.
+    unknowns: usize,
+    errors: Vec<Diagnostic>,
+}
+
+#[derive(Debug)]
+struct Trace {
+    model: ModelId,
+    tokens: TermId,
+    batch: Dim,
+    length: Dim,
+    span: Span,
+    hooks: BTreeMap<HookId, HookState>,
+}
+
+/// A hook that a trace has used.
+#[derive(Debug)]
+struct HookState {
+    /// What arrives there.
+    arrival: TermId,
+    /// What the forward pass goes on with.
+    place: PlaceId,
+}
+
+#[derive(Debug)]
+struct Place {
+    content: TermId,
+    hook: Option<Time>,
+    /// Where it was last set.
+    set: Option<Span>,
+}
+
+#[derive(Debug)]
+struct Term {
+    kind: TermKind,
+    span: Span,
+    /// As far as it is known before prompts are bound; nothing if the term is wrong.
+    ty: Option<Type>,
+    time: Option<Time>,
+    label: Option<Name>,
+}
+
+#[derive(Debug)]
+enum TermKind {
+    /// What arrives at a hook, given all that is set at earlier hooks.
+    Arrival(Time),
+    Op(Op, Vec<TermId>),
+}
+
+/// A point of the program's run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Time {
+    trace: TraceId,
+    hook: HookId,
+}
+
+#[derive(Debug)]
+struct Effect {
+    kind: EffectKind,
+    value: TermId,
+    span: Span,
+    order: Order,
+}
+
+/// The order of effects; program order decides among equals.
+type Order = (Option<TraceId>, Moment);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Moment {
+    Begin,
+    At(HookId),
+    End,
+}
+
+/// Terms that a recorder keeps: far more than the verifier lets pass, and few enough for a graph's ids.
+const TERMS: usize = 1 << 28;
+
+impl Recorder {
+    /// A recorder for a program of this name.
+    pub fn new(name: impl Into<Name>) -> Recorder {
+        Recorder {
+            name: name.into(),
+            models: vec![],
+            specs: Models::new(),
+            traces: vec![],
+            places: vec![],
+            terms: vec![],
+            constants: HashMap::new(),
+            views: HashMap::new(),
+            effects: vec![],
+            used: None,
+            unknowns: 0,
+            errors: vec![],
+        }
+    }
+
+    /// Keeps a mistake for [`Recorder::program`].
+    pub fn error(&mut self, error: Diagnostic) {
+        self.errors.push(error);
+    }
+
+    /// Adds a model: `name` is what the program calls it, `reference` what it is found by. `None` after a mistake: a second
+    /// model of the same name.
+    pub fn add_model(&mut self, name: &str, reference: &str, spec: Arc<ModelSpec>, span: Span) -> Option<ModelId> {
+        if let Some((earlier, _)) = self.models.iter().find(|(decl, _)| &*decl.name == name) {
+            let error = Diagnostic::error(Code::E0003, format!("the session has two models `{name}`"));
+            self.errors.push(error.label(span, "").label(earlier.span.clone(), "first here").help("give each its own name"));
+            return None;
+        }
+        let name = Name::from(name);
+        self.specs.insert(name.clone(), spec.clone());
+        self.models.push((ModelDecl { name, reference: reference.into(), span }, spec));
+        Some(ModelId(self.models.len() - 1))
+    }
+
+    /// Opens a trace of a model on tokens: a text, i64 [batch, tokens], or a value of that type from an earlier trace.
+    /// `None` if the tokens are poisoned.
+    pub fn trace(&mut self, model: ModelId, tokens: &Ref, span: Span) -> Option<TraceId> {
+        let tokens = self.current(tokens)?;
+        let (batch, length) = match &self.terms[tokens.0].ty {
+            // Equal prompts have equally many tokens, so that values of one fit the other.
+            Some(Type::Str) => (Dim::known(1), Dim::symbol(format!("T{}M{}", tokens.0, model.0))),
+            Some(Type::Tensor(ty)) if ty.rank() == 2 => (ty.shape[0].clone(), ty.shape[1].clone()),
+            _ => (self.unknown(), self.unknown()),
+        };
+        self.traces.push(Trace { model, tokens, batch, length, span, hooks: BTreeMap::new() });
+        Some(TraceId(self.traces.len() - 1))
+    }
+
+    /// A constant.
+    pub fn constant(&mut self, value: Literal, span: Span) -> Ref {
+        self.shared_constant(None, value, span)
+    }
+
+    /// A prompt, for traces of this model alone: whoever binds it to token ids can replace the constant.
+    pub fn prompt(&mut self, model: ModelId, text: &str, span: Span) -> Ref {
+        self.shared_constant(Some(model), Literal::Str(text.into()), span)
+    }
+
+    fn shared_constant(&mut self, model: Option<ModelId>, value: Literal, span: Span) -> Ref {
+        let key = (model, value);
+        let term = match self.constants.get(&key) {
+            Some(&term) => term,
+            None => {
+                let term = self.op_term(Op::Const { value: key.1.clone() }, vec![], span.clone());
+                self.constants.insert(key, term);
+                term
+            }
+        };
+        self.place(term, span)
+    }
+
+    /// The value at a hook, by its name; poisoned if the model has no such hook (E2001).
+    pub fn hook(&mut self, trace: TraceId, name: &str, span: Span) -> Ref {
+        let Trace { model, ref batch, ref length, .. } = self.traces[trace.0];
+        let spec = self.models[model.0].1.clone();
+        let hook = match spec.hook(name) {
+            Ok(hook) => hook,
+            Err(error) => {
+                self.errors.push(error.or_label(&span));
+                return Ref::poisoned(span);
+            }
+        };
+        self.used = self.used.max(Some(trace));
+        if let Some(state) = self.traces[trace.0].hooks.get(&hook) {
+            return Ref { place: Some(state.place), views: vec![], span };
+        }
+        let ty = spec.hook_type(hook).substitute(&|symbol| match symbol {
+            "B" => Some(batch.clone()),
+            "T" => Some(length.clone()),
+            _ => None,
+        });
+        let time = Time { trace, hook };
+        let kind = TermKind::Arrival(time);
+        let arrival = self.term(Term { kind, span: span.clone(), ty: Some(Type::Tensor(ty)), time: Some(time), label: None });
+        let place = PlaceId(self.places.len());
+        self.places.push(Place { content: arrival, hook: Some(time), set: None });
+        self.traces[trace.0].hooks.insert(hook, HookState { arrival, place });
+        Ref { place: Some(place), views: vec![], span }
+    }
+
+    /// An operation on values. A view (slice, index, reshape, transpose, unsqueeze) shares the place of its operand, any
+    /// other result has a place of its own. Operands that do not fit are the verifier's to find.
+    pub fn op(&mut self, op: Op, operands: &[&Ref], span: Span) -> Ref {
+        if let [of] = operands
+            && is_view(&op)
+        {
+            let views = of.views.iter().cloned().chain([(op, span.clone())]).collect();
+            return Ref { place: of.place, views, span };
+        }
+        let Some(operands) = operands.iter().map(|operand| self.current(operand)).collect() else { return Ref::poisoned(span) };
+        let term = self.op_term(op, operands, span.clone());
+        self.place(term, span)
+    }
+
+    /// A module of a model on a value; poisoned if there is no such module (E2005).
+    pub fn apply(&mut self, model: ModelId, module: &str, value: &Ref, span: Span) -> Ref {
+        let (decl, spec) = &self.models[model.0];
+        let op = Op::Apply { model: decl.name.clone(), module: module.into() };
+        if let Err(error) = spec.module(module) {
+            self.errors.push(error.or_label(&span));
+            return Ref::poisoned(span);
+        }
+        self.op(op, &[value], span)
+    }
+
+    /// Sets a value in place, as `target[...] = value` does in PyTorch: broadcast and cast to the target, seen by all who
+    /// share its place, and by the forward pass where that is a hook.
+    ///
+    /// A value that comes from a later hook of the same trace (E2007) or from a later trace (E3003) is a mistake.
+    pub fn set(&mut self, target: &Ref, value: &Ref, span: Span) {
+        let (Some(place), Some(value)) = (target.place, self.current(value)) else { return };
+        if let Err(error) = self.check_time(self.places[place.0].hook, value, &span) {
+            self.errors.push(error);
+            return;
+        }
+        let content = self.assign(self.places[place.0].content, &target.views, value, &span);
+        let place = &mut self.places[place.0];
+        (place.content, place.set) = (content, Some(span));
+    }
+
+    /// Puts another tensor at a hook, as a PyTorch hook does that returns one: values that were read there before keep
+    /// what they are. The new one must have the hook's type. Mistakes are those of [`Recorder::set`] and
+    /// [`Recorder::hook`].
+    pub fn replace(&mut self, trace: TraceId, name: &str, value: &Ref, span: Span) {
+        let (Some(old), Some(value)) = (self.hook(trace, name, span.clone()).place, self.current(value)) else { return };
+        let time = self.places[old.0].hook;
+        if let Err(error) = self.check_time(time, value, &span) {
+            self.errors.push(error);
+            return;
+        }
+        // The old tensor is now one that the forward pass does not look at.
+        self.places[old.0].hook = None;
+        let place = PlaceId(self.places.len());
+        self.places.push(Place { content: value, hook: time, set: Some(span) });
+        if let Some(state) = time.and_then(|time| self.traces[trace.0].hooks.get_mut(&time.hook)) {
+            state.place = place;
+        }
+    }
+
+    /// Saves or logs what a value is at this point of the program. Nothing happens if it is poisoned.
+    ///
+    /// Effects are sorted by trace, then by the latest hook of that trace that their value depends on, then stay in
+    /// program order. One whose value depends on no hook of its trace comes after all effects of that trace that are
+    /// above it in the program.
+    pub fn effect(&mut self, kind: EffectKind, value: &Ref, scope: Scope, span: Span) {
+        let Some(value) = self.current(value) else { return };
+        if let Scope::Trace(trace) = scope {
+            self.used = self.used.max(Some(trace));
+        }
+        let natural: Option<Order> = self.terms[value.0].time.map(|time| (Some(time.trace), Moment::At(time.hook)));
+        let so_far = |trace: Option<TraceId>| {
+            let moments = self.effects.iter().filter(|effect| effect.order.0 == trace).map(|effect| effect.order.1);
+            (trace, moments.max().unwrap_or(Moment::Begin))
+        };
+        let order = match (scope, natural) {
+            (Scope::Value, Some(order)) => order,
+            (Scope::Value, None) => so_far(self.used),
+            (Scope::Trace(trace), Some(order)) if order.0 >= Some(trace) => order,
+            (Scope::Trace(trace), _) => so_far(Some(trace)),
+            (Scope::Session, _) => (self.used, Moment::End),
+        };
+        self.effects.push(Effect { kind, value, span, order });
+    }
+
+    /// Names what a value is at this point, for the reader of the graph. The first name counts.
+    pub fn name(&mut self, value: &Ref, name: &str) {
+        if let Some(term) = self.current(value) {
+            self.terms[term.0].label.get_or_insert_with(|| name.into());
+        }
+    }
+
+    /// The type of a value as far as it is known before prompts are bound to token ids. Sizes that are not are symbols,
+    /// which are different unless the sizes are surely equal.
+    pub fn ty(&mut self, value: &Ref) -> Option<&Type> {
+        let term = self.current(value)?;
+        self.terms[term.0].ty.as_ref()
+    }
+
+    /// The element type of a value.
+    pub fn dtype(&mut self, value: &Ref) -> Option<DType> {
+        self.ty(value)?.as_tensor().map(|ty| ty.dtype)
+    }
+
+    /// A model that has been added.
+    pub fn spec(&self, model: ModelId) -> &Arc<ModelSpec> {
+        &self.models[model.0].1
+    }
+
+    /// The first model that was added.
+    pub fn first_model(&self) -> Option<ModelId> {
+        (!self.models.is_empty()).then_some(ModelId(0))
+    }
+
+    /// The model of a trace.
+    pub fn model_of(&self, trace: TraceId) -> ModelId {
+        self.traces[trace.0].model
+    }
+
+    /// What a value holds at this point of the program.
+    fn current(&mut self, value: &Ref) -> Option<TermId> {
+        let content = self.places[value.place?.0].content;
+        Some(value.views.iter().fold(content, |term, (op, span)| self.view_term(op, term, span)))
+    }
+
+    fn place(&mut self, content: TermId, span: Span) -> Ref {
+        self.places.push(Place { content, hook: None, set: None });
+        Ref { place: Some(PlaceId(self.places.len() - 1)), views: vec![], span }
+    }
+
+    fn view_term(&mut self, op: &Op, of: TermId, span: &Span) -> TermId {
+        let key = (of, op.clone());
+        if let Some(&term) = self.views.get(&key) {
+            return term;
+        }
+        let term = self.op_term(op.clone(), vec![of], span.clone());
+        self.views.insert(key, term);
+        term
+    }
+
+    fn op_term(&mut self, op: Op, operands: Vec<TermId>, span: Span) -> TermId {
+        let time = operands.iter().filter_map(|operand| self.terms[operand.0].time).max();
+        let types: Option<Vec<&Type>> = operands.iter().map(|operand| self.terms[operand.0].ty.as_ref()).collect();
+        let ty = types.and_then(|types| known::infer(&op, &types, &self.specs, &mut self.unknowns));
+        self.term(Term { kind: TermKind::Op(op, operands), span, ty, time, label: None })
+    }
+
+    fn term(&mut self, term: Term) -> TermId {
+        if self.terms.len() == TERMS {
+            if self.errors.last().is_none_or(|error| error.code != Code::E4001) {
+                let error = Diagnostic::error(Code::E4001, format!("the session has more than {TERMS} values"));
+                self.errors.push(error.label(term.span, "").help("use several sessions"));
+            }
+            // Any term will do: there will be no program.
+            return TermId(TERMS - 1);
+        }
+        self.terms.push(term);
+        TermId(self.terms.len() - 1)
+    }
+
+    fn unknown(&mut self) -> Dim {
+        known::unknown(&mut self.unknowns)
+    }
+
+    /// Whether a value exists when a hook is set to it; places that are no hooks can be set to anything.
+    fn check_time(&self, target: Option<Time>, value: TermId, span: &Span) -> Result<(), Diagnostic> {
+        let (Some(target), Some(source)) = (target, self.terms[value.0].time) else { return Ok(()) };
+        if source <= target {
+            return Ok(());
+        }
+        let name = |time: Time| {
+            let spec = &self.models[self.traces[time.trace.0].model.0].1;
+            spec.hook_info(time.hook).name.clone()
+        };
+        let (target_name, source_name) = (name(target), name(source));
+        let read = self.traces[source.trace.0].hooks.get(&source.hook).map_or(&Span::None, |state| &self.terms[state.arrival.0].span);
+        if source.trace == target.trace {
+            let message = format!("a value of `{source_name}` is needed at `{target_name}`, which comes before it in the forward pass");
+            return Err(Diagnostic::error(Code::E2007, message)
+                .label(span.clone(), format!("`{target_name}` is set here"))
+                .label(read.clone(), format!("`{source_name}` is read here"))
+                .note("accesses happen in the order of the model, whatever their order in the program")
+                .help(format!("read `{source_name}` in one trace, and set `{target_name}` in a second trace of the session")));
+        }
+        Err(Diagnostic::error(Code::E3003, format!("`{target_name}` is set to a value of a later trace"))
+            .label(span.clone(), "set here")
+            .label(read.clone(), format!("`{source_name}` of the later trace is read here"))
+            .label(self.traces[source.trace.0].span.clone(), "the later trace is opened here")
+            .label(self.traces[target.trace.0].span.clone(), "the earlier trace is opened here")
+            .note("traces run in the order in which they are opened")
+            .help("open the trace that values come from before the one that uses them"))
+    }
+}
+
+/// Whether the result shares the tensor of the operand.
+fn is_view(op: &Op) -> bool {
+    matches!(op, Op::Slice { .. } | Op::Index { .. } | Op::Reshape { .. } | Op::Transpose { .. } | Op::Unsqueeze { .. })
+}

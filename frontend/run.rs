@@ -1,0 +1,235 @@
+//! From a program to results: prompts become token ids, the program is verified, a backend runs it.
+
+use std::{collections::BTreeMap, fmt, path::Path, sync::OnceLock};
+
+use irc_backends::{Backend, Event, Handles, Outcome, Report, execute::Driven, rten::Rten};
+use irc_ir::{
+    attr::Literal,
+    code::Code,
+    diagnostic::{Diagnostic, Diagnostics, Span},
+    eval::Value,
+    graph::{Graph, NodeId},
+    infer::Models,
+    op::Op,
+    tensor::Tensor,
+    types::{DType, Name},
+    verify::{Verified, verify},
+};
+
+use crate::models::Model;
+
+/// The backend of this process that programs run on unless they are told otherwise: rten on all cores.
+pub fn default_backend() -> &'static Driven {
+    static DEFAULT: OnceLock<Driven> = OnceLock::new();
+    DEFAULT.get_or_init(|| Driven::new(Rten::new(None)))
+}
+
+/// Binds the prompts of a program to token ids, and checks it.
+///
+/// # Errors
+/// All that is wrong with the program, in its order. No weights are read.
+pub fn check(mut graph: Graph, models: &BTreeMap<Name, Model>) -> Result<Verified, Diagnostics> {
+    let mut found = bind_prompts(&mut graph, models);
+    let specs: Models = models.iter().map(|(name, model)| (name.clone(), model.spec().clone())).collect();
+    match verify(graph, &specs) {
+        Ok(verified) if found.is_empty() => Ok(verified),
+        Ok(_) => Err(Diagnostics(found)),
+        Err(more) => {
+            // A prompt that could not be bound has been reported already.
+            let bound = |diagnostic: &Diagnostic| diagnostic.code != Code::E2008 || found.is_empty();
+            let more: Vec<Diagnostic> = more.0.into_iter().filter(bound).collect();
+            found.extend(more);
+            Err(Diagnostics(found))
+        }
+    }
+}
+
+/// Checks a program and runs it.
+///
+/// # Errors
+/// What is wrong with the program; E0012 if weights are damaged; E4003 if it fails while it runs.
+pub fn run(
+    graph: Graph,
+    models: &BTreeMap<Name, Model>,
+    backend: &dyn Backend,
+    on_event: &mut (dyn FnMut(Event) + Send),
+) -> Result<Results, Diagnostics> {
+    run_verified(&check(graph, models)?, models, backend, on_event).map_err(Diagnostics::from)
+}
+
+/// Runs a checked program.
+///
+/// # Errors
+/// E0012 if weights are damaged; E4003 if it fails while it runs.
+pub fn run_verified(
+    program: &Verified,
+    models: &BTreeMap<Name, Model>,
+    backend: &dyn Backend,
+    on_event: &mut (dyn FnMut(Event) + Send),
+) -> Result<Results, Diagnostic> {
+    let used = program.models().keys().filter_map(|name| Some((name.clone(), models.get(name)?)));
+    let handles: Handles = used.map(|(name, model)| Ok((name, model.handle()?))).collect::<Result<_, Diagnostic>>()?;
+    backend.run(program, &handles, on_event).map(Results)
+}
+
+/// Replaces the texts that forwards take by their token ids.
+fn bind_prompts(graph: &mut Graph, models: &BTreeMap<Name, Model>) -> Vec<Diagnostic> {
+    let mut found = vec![];
+    let prompts: Vec<(NodeId, NodeId, Name, Name)> = graph.nodes().filter_map(|(id, node)| {
+        let Op::Forward { model } = &node.op else { return None };
+        let operand = *node.operands.first()?;
+        match &graph.node(operand).op {
+            Op::Const { value: Literal::Str(text) } => Some((id, operand, model.clone(), text.clone())),
+            _ => None,
+        }
+    }).collect();
+    for (forward, operand, model, text) in prompts {
+        let Some(model) = models.get(&model) else { continue };
+        match model.encode(&text) {
+            Ok(ids) if ids.is_empty() => {
+                let error = Diagnostic::error(Code::E2004, "the prompt is empty: a forward needs at least one token");
+                found.push(error.label(graph.span(forward).clone(), ""));
+            }
+            Ok(ids) => {
+                let tokens = Tensor::new([1, ids.len()], ids);
+                graph.set_op(operand, Op::Const { value: (&tokens).into() });
+            }
+            Err(error) => found.push(error.or_label(graph.span(operand)).or_label(graph.span(forward))),
+        }
+    }
+    found
+}
+
+/// What a program saved.
+#[derive(Clone, Debug)]
+pub struct Results(Outcome);
+
+impl Results {
+    /// The names and values, in the order of the program.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.saves.iter().map(|(name, value)| (&**name, value))
+    }
+
+    /// The value of a name.
+    ///
+    /// # Errors
+    /// E4004 if nothing was saved under it.
+    pub fn get(&self, name: &str) -> Result<&Value, Diagnostic> {
+        self.0.get(name).ok_or_else(|| {
+            let error = Diagnostic::error(Code::E4004, format!("nothing was saved as \"{name}\""));
+            error.suggest(name, self.iter().map(|(name, _)| name))
+        })
+    }
+
+    /// The tensor of a name.
+    ///
+    /// # Errors
+    /// E4004 if nothing was saved under it, or not a tensor.
+    pub fn tensor(&self, name: &str) -> Result<&Tensor, Diagnostic> {
+        let value = self.get(name)?;
+        value.as_tensor().ok_or_else(|| Diagnostic::error(Code::E4004, format!("\"{name}\" is {}, not a tensor", value.ty())))
+    }
+
+    /// The elements of a tensor of f32, row-major.
+    ///
+    /// # Errors
+    /// E4004 if nothing was saved under the name, or something else.
+    pub fn floats(&self, name: &str) -> Result<&[f32], Diagnostic> {
+        let tensor = self.tensor(name)?;
+        tensor.values().ok_or_else(|| Diagnostic::error(Code::E4004, format!("\"{name}\" is {}, not of f32", tensor.ty())))
+    }
+
+    /// The elements of a tensor of i64, row-major: token ids, indices.
+    ///
+    /// # Errors
+    /// E4004 if nothing was saved under the name, or something else.
+    pub fn ints(&self, name: &str) -> Result<&[i64], Diagnostic> {
+        let tensor = self.tensor(name)?;
+        tensor.values().ok_or_else(|| Diagnostic::error(Code::E4004, format!("\"{name}\" is {}, not of i64", tensor.ty())))
+    }
+
+    /// What was done to get them.
+    pub fn report(&self) -> &Report {
+        &self.0.report
+    }
+
+    /// Writes the tensors as a safetensors file, one key a save, parts of tuples as `name.0`; what is no tensor, and the
+    /// numeric class, go to the metadata.
+    ///
+    /// # Errors
+    /// E0010 if the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), Diagnostic> {
+        let mut tensors = vec![];
+        let mut metadata = std::collections::HashMap::from([("irc.numeric_class".to_owned(), self.report().numeric_class.clone())]);
+        self.iter().for_each(|(name, value)| flatten(name, value, &mut tensors, &mut metadata));
+        safetensors::serialize_to_file(tensors, Some(metadata), path).map_err(|error| {
+            Diagnostic::error(Code::E0010, format!("the results cannot be written: {error}")).label(Span::file(path, ""), "")
+        })
+    }
+}
+
+fn flatten(name: &str, value: &Value, tensors: &mut Vec<(String, Stored)>, metadata: &mut std::collections::HashMap<String, String>) {
+    match value {
+        Value::Tensor(tensor) => tensors.push((name.to_owned(), Stored { bytes: tensor.to_le_bytes(), tensor: tensor.clone() })),
+        Value::Tuple(parts) => parts.iter().enumerate().for_each(|(at, part)| flatten(&format!("{name}.{at}"), part, tensors, metadata)),
+        Value::Str(text) => drop(metadata.insert(name.to_owned(), text.to_string())),
+    }
+}
+
+/// A tensor as safetensors wants it.
+struct Stored {
+    tensor: Tensor,
+    bytes: Vec<u8>,
+}
+
+impl safetensors::View for Stored {
+    fn dtype(&self) -> safetensors::Dtype {
+        match self.tensor.dtype() {
+            DType::F64 => safetensors::Dtype::F64,
+            DType::F32 => safetensors::Dtype::F32,
+            DType::F16 => safetensors::Dtype::F16,
+            DType::BF16 => safetensors::Dtype::BF16,
+            DType::I64 => safetensors::Dtype::I64,
+            DType::I32 => safetensors::Dtype::I32,
+            DType::U8 => safetensors::Dtype::U8,
+            DType::Bool => safetensors::Dtype::BOOL,
+        }
+    }
+    fn shape(&self) -> &[usize] {
+        self.tensor.shape()
+    }
+    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
+        self.bytes.as_slice().into()
+    }
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// An event in one line, as a person reads it.
+pub fn describe(event: &Event) -> String {
+    let Event::Log { label, value } = event;
+    match label {
+        Some(label) => format!("{label}: {}", Shown(value)),
+        None => Shown(value).to_string(),
+    }
+}
+
+/// A value as a person reads it: type and first elements.
+struct Shown<'a>(&'a Value);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Value::Tensor(tensor) => write!(out, "{tensor:?}"),
+            Value::Tuple(parts) => {
+                out.write_str("(")?;
+                for (at, part) in parts.iter().enumerate() {
+                    write!(out, "{}{}", if at > 0 { ", " } else { "" }, Shown(part))?;
+                }
+                out.write_str(")")
+            }
+            Value::Str(text) => out.write_str(text),
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! What a person types: sessions, traces and values.
+//!
+//! A [`Session`] is one program. A [`Trace`] is one forward pass in it, and [`Trace::hook`] is a value inside that pass, to
+//! look at, to compute with and to set. Nothing runs while a program is written; what is not saved never leaves the place
+//! where the model is, and what nobody needs is not computed.
+//!
+//! ```
+//! # use irc_ir::{model::ModelBuilder, types::DType};
+//! use irc::trace::Session;
+//! # let mut m = ModelBuilder::new("tiny", DType::F32, 16, 8);
+//! # let tokens = m.tokens();
+//! # let x = m.module("model.embed_tokens", tokens, |m, t| m.embedding("weight", t, 16, 4));
+//! # let x = m.module("model.layers.0", x, |m, x| m.linear("weight", x, 4, 4));
+//! # let x = m.module("model.layers.1", x, |m, x| m.linear("weight", x, 4, 4));
+//! # let x = m.module("lm_head", x, |m, x| m.linear("weight", x, 4, 16));
+//! # let spec = m.finish(x)?.into();
+//! # let session = Session::for_model("m", "tiny", spec);
+//!
+//! let t1 = session.trace("The Eiffel Tower is in the city of");
+//! let hs = t1.hook("model.layers.1.output").at((.., -1)); // not saved: the next trace uses it
+//! t1.hook("lm_head.output").argmax(-1).save("t1");
+//!
+//! let t2 = session.trace("Buckingham Palace is in the city of");
+//! t2.hook("model.layers.0.output").at((.., -1)).set(&hs);
+//! t2.hook("lm_head.output").argmax(-1).save("t2");
+//!
+//! let graph = session.program()?;
+//! assert_eq!(graph.effects.len(), 2);
+//! # Ok::<(), irc_ir::diagnostic::Diagnostics>(())
+//! ```
+//!
+//! **Order.** Traces run in the order in which they are opened. Within one, accesses happen in the order of the model, and
+//! in the order of the program at one hook: setting `layers.5` and then `layers.3` does what PyTorch hooks make of it. A
+//! value that would be needed before it exists is an error (E2007); values of earlier traces can be used everywhere.
+//!
+//! **Views.** [`Value::at`], [`Value::slice`], [`Value::index`], [`Value::reshape`], [`Value::transpose`] and
+//! [`Value::unsqueeze`] are views, as in PyTorch: [`Value::set`] on one changes the tensor that it looks into, for the
+//! forward pass and for every other view of it. All other results are tensors of their own. A save or a log shows the
+//! value at its line of the program.
+//!
+//! **Mistakes** are collected and returned by [`Session::program`], each with the line that made it. What follows from a
+//! mistake causes no errors of its own.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    panic::Location,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use irc_ir::{
+    attr::Literal,
+    code::Code,
+    diagnostic::{Diagnostic, Diagnostics, Span},
+    graph::{EffectKind, Graph},
+    model::ModelSpec,
+    op::Op,
+    tensor::Tensor,
+    types::Name,
+};
+
+use irc_backends::{Backend, Event};
+
+use crate::{models::Model, run::Results};
+use crate::recorder::{ModelId, Recorder, Ref, Scope, TraceId};
+
+mod index;
+mod operators;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use index::{Dims, Ellipsis, Indices, Part, Reduction, every, keep};
+pub use operators::Operand;
+pub use value::Value;
+
+/// The line of the user's program that called.
+#[track_caller]
+fn here() -> Span {
+    Span::Code(Location::caller())
+}
+
+/// Several traces as one program. Clones are the same session.
+#[derive(Clone)]
+pub struct Session {
+    recorder: Arc<Mutex<Recorder>>,
+    /// The models that are here with weights, by the program's names; those without can be traced, but not run.
+    models: Arc<Mutex<BTreeMap<Name, Model>>>,
+}
+
+impl Session {
+    /// A session without models; see [`Session::add_model`].
+    pub fn new() -> Session {
+        Session { recorder: Arc::new(Mutex::new(Recorder::new("session"))), models: Arc::default() }
+    }
+
+    /// A session with one model: `name` is what the program calls it, `reference` the name or path that it is found by.
+    #[track_caller]
+    pub fn for_model(name: &str, reference: &str, spec: Arc<ModelSpec>) -> Session {
+        let session = Session::new();
+        session.add_model(name, reference, spec);
+        session
+    }
+
+    /// Adds a model, as [`Session::for_model`]. Values of one model can be used in traces of another.
+    ///
+    /// Two models of one name are an error (E0003).
+    #[track_caller]
+    pub fn add_model(&self, name: &str, reference: &str, spec: Arc<ModelSpec>) -> TracedModel {
+        let model = self.record().add_model(name, reference, spec, here());
+        TracedModel { session: self.clone(), model }
+    }
+
+    /// Adds a model that can be run, under a name of the program's own: several models of one session need different ones.
+    #[track_caller]
+    pub fn with_model(&self, name: &str, model: &Model) -> TracedModel {
+        self.models.lock().unwrap_or_else(PoisonError::into_inner).insert(name.into(), model.clone());
+        self.add_model(name, model.name(), model.spec().clone())
+    }
+
+    /// Runs the program as recorded so far, on all cores; logs go to standard output as they happen.
+    ///
+    /// # Errors
+    /// What is wrong with the program, before anything runs; or E4003 if it fails while it runs.
+    pub fn run(&self) -> Result<Results, Diagnostics> {
+        self.run_on(crate::run::default_backend(), &mut |event| println!("{}", crate::run::describe(&event)))
+    }
+
+    /// [`Session::run`] on a backend of one's choice; `on_event` hears of logs as they happen.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_on(&self, backend: &dyn Backend, on_event: &mut (dyn FnMut(Event) + Send)) -> Result<Results, Diagnostics> {
+        let models = self.models.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        crate::run::run(self.program()?, &models, backend, on_event)
+    }
+
+    /// Opens a trace of the session's first model; see [`TracedModel::trace`].
+    ///
+    /// A session without a model is an error (E2002).
+    #[track_caller]
+    pub fn trace(&self, prompt: impl Into<Prompt>) -> Trace {
+        let model = self.record().first_model();
+        if model.is_none() {
+            let error = Diagnostic::error(Code::E2002, "the session has no model to trace").label(here(), "");
+            self.record().error(error.help("add one with `session.add_model(…)`, or open the session with `model.session()`"));
+        }
+        TracedModel { session: self.clone(), model }.trace(prompt)
+    }
+
+    /// A constant: a [`Tensor`], a number, or numbers in (nested) arrays and vectors. A value is given back as it is.
+    #[track_caller]
+    pub fn tensor(&self, value: impl Into<Operand>) -> Value {
+        self.value(|session, span| session.resolve(vec![value.into()], span).remove(0))
+    }
+
+    /// Tensors one after the other along a dimension; they agree in all others.
+    #[track_caller]
+    pub fn cat(&self, parts: impl IntoIterator<Item: Into<Operand>>, dim: i64) -> Value {
+        self.compute(Op::Cat { dim }, parts.into_iter().map(Into::into).collect())
+    }
+
+    /// Tensors of one shape along a new dimension, whose place in the result is `dim`.
+    #[track_caller]
+    pub fn stack(&self, parts: impl IntoIterator<Item: Into<Operand>>, dim: i64) -> Value {
+        self.compute(Op::Stack { dim }, parts.into_iter().map(Into::into).collect())
+    }
+
+    /// Several values as one, to be saved together.
+    #[track_caller]
+    pub fn tuple(&self, parts: impl IntoIterator<Item: Into<Operand>>) -> Value {
+        self.compute(Op::Tuple {}, parts.into_iter().map(Into::into).collect())
+    }
+
+    /// Shows a text or a value while the program runs, between traces: after those that were used above this line, before
+    /// those that are used below it for the first time. [`Value::log`] has a place inside a trace.
+    #[track_caller]
+    pub fn log(&self, what: impl Into<Operand>) {
+        self.effect(EffectKind::Log { label: None }, what.into(), Scope::Session, here());
+    }
+
+    /// [`Session::log`] with something said before the value.
+    #[track_caller]
+    pub fn log_as(&self, label: &str, what: impl Into<Operand>) {
+        self.effect(EffectKind::Log { label: Some(label.into()) }, what.into(), Scope::Session, here());
+    }
+
+    /// The program as recorded so far. Prompts are text constants in it, to be bound to token ids before it is verified.
+    ///
+    /// # Errors
+    /// All mistakes that were made while recording: hooks that do not exist, values used before they are there (E2007) or
+    /// outside of their session (E3003). Types and shapes are checked when the program is verified.
+    pub fn program(&self) -> Result<Graph, Diagnostics> {
+        self.record().program()
+    }
+
+    fn is(&self, other: &Session) -> bool {
+        Arc::ptr_eq(&self.recorder, &other.recorder)
+    }
+
+    fn record(&self) -> MutexGuard<'_, Recorder> {
+        // Nothing of the user's runs under the lock, so a panic of theirs leaves the recorder whole.
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[track_caller]
+    fn value(&self, make: impl FnOnce(&Session, Span) -> Ref) -> Value {
+        Value { at: make(self, here()), session: self.clone() }
+    }
+
+    #[track_caller]
+    fn compute(&self, op: Op, operands: Vec<Operand>) -> Value {
+        self.value(|session, span| {
+            let operands = session.resolve(operands, span.clone());
+            session.record().op(op, &operands.iter().collect::<Vec<_>>(), span)
+        })
+    }
+
+    fn effect(&self, kind: EffectKind, what: Operand, scope: Scope, span: Span) {
+        let value = self.resolve(vec![what], span.clone()).remove(0);
+        self.record().effect(kind, &value, scope, span);
+    }
+}
+
+impl Default for Session {
+    fn default() -> Session {
+        Session::new()
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Session").finish_non_exhaustive()
+    }
+}
+
+/// A model of a session.
+#[derive(Clone, Debug)]
+pub struct TracedModel {
+    session: Session,
+    /// None after a mistake.
+    model: Option<ModelId>,
+}
+
+impl TracedModel {
+    /// Opens a trace: a forward pass on a prompt or on token ids.
+    ///
+    /// Rows of different length are an error (E2004).
+    #[track_caller]
+    pub fn trace(&self, prompt: impl Into<Prompt>) -> Trace {
+        let (session, span) = (self.session.clone(), here());
+        let prompt = prompt.into();
+        let trace = self.model.and_then(|model| {
+            let tokens = session.tokens(model, prompt, span.clone());
+            session.record().trace(model, &tokens, span)
+        });
+        Trace { trace, session }
+    }
+
+    /// A module on a value: `lm_head` of `model.norm` of a hidden state is the logit lens.
+    ///
+    /// A module that does not exist, or whose output depends on more than its input, is an error (E2005).
+    #[track_caller]
+    pub fn apply(&self, module: impl AsRef<str>, value: impl Into<Operand>) -> Value {
+        self.session.value(|session, span| match self.model {
+            Some(model) => {
+                let value = session.resolve(vec![value.into()], span.clone()).remove(0);
+                session.record().apply(model, module.as_ref(), &value, span)
+            }
+            None => Ref::poisoned(span),
+        })
+    }
+}
+
+/// One forward pass of a session. Clones are the same trace.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    session: Session,
+    /// None after a mistake.
+    trace: Option<TraceId>,
+}
+
+impl Trace {
+    /// The value at a hook, by its Hugging Face path with `.output`, `.input` or a leaf name: `model.layers.5.mlp.output`.
+    ///
+    /// A hook that the model does not have is an error (E2001).
+    #[track_caller]
+    pub fn hook(&self, name: impl AsRef<str>) -> Value {
+        self.session.value(|session, span| match self.trace {
+            Some(trace) => session.record().hook(trace, name.as_ref(), span),
+            None => Ref::poisoned(span),
+        })
+    }
+
+    /// A module of the trace's model on a value; see [`TracedModel::apply`].
+    #[track_caller]
+    pub fn apply(&self, module: impl AsRef<str>, value: impl Into<Operand>) -> Value {
+        self.model().apply(module, value)
+    }
+
+    /// Shows a text or a value while the program runs, after the saves and logs of this trace that are above this line. A
+    /// value that comes from a hook has the place of that hook instead; see [`Value::log`].
+    #[track_caller]
+    pub fn log(&self, what: impl Into<Operand>) {
+        if let Some(trace) = self.trace {
+            self.session.effect(EffectKind::Log { label: None }, what.into(), Scope::Trace(trace), here());
+        }
+    }
+
+    /// The model that the trace runs.
+    pub fn model(&self) -> TracedModel {
+        TracedModel { session: self.session.clone(), model: self.trace.map(|trace| self.session.record().model_of(trace)) }
+    }
+
+    /// The session of the trace.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+}
+
+/// What a trace runs on: a prompt, token ids of one row or several of equal length, a tensor i64 \[batch, tokens\], or a
+/// value of that type.
+#[derive(Clone, Debug)]
+pub struct Prompt(Tokens);
+
+#[derive(Clone, Debug)]
+enum Tokens {
+    Text(String),
+    Ids(Tensor),
+    /// Rows of these two lengths.
+    Ragged(usize, usize),
+    Value(Value),
+}
+
+impl Session {
+    fn tokens(&self, model: ModelId, prompt: Prompt, span: Span) -> Ref {
+        let literal = match prompt.0 {
+            Tokens::Text(text) => return self.record().prompt(model, &text, span),
+            Tokens::Ids(ids) => Literal::from(&ids),
+            Tokens::Ragged(a, b) => {
+                let error = Diagnostic::error(Code::E2004, format!("the rows of a trace have {a} and {b} tokens")).label(span.clone(), "");
+                self.record().error(error.help("open one trace for each row: the traces of a session run together"));
+                return Ref::poisoned(span);
+            }
+            Tokens::Value(value) => return self.resolve(vec![value.into()], span).remove(0),
+        };
+        self.record().constant(literal, span)
+    }
+}
+
+impl From<&str> for Prompt {
+    fn from(text: &str) -> Prompt {
+        Prompt(Tokens::Text(text.to_owned()))
+    }
+}
+
+impl From<String> for Prompt {
+    fn from(text: String) -> Prompt {
+        Prompt(Tokens::Text(text))
+    }
+}
+
+impl From<&String> for Prompt {
+    fn from(text: &String) -> Prompt {
+        text.as_str().into()
+    }
+}
+
+impl From<Vec<i64>> for Prompt {
+    fn from(row: Vec<i64>) -> Prompt {
+        Prompt(Tokens::Ids(Tensor::new([1, row.len()], row)))
+    }
+}
+
+impl From<&[i64]> for Prompt {
+    fn from(row: &[i64]) -> Prompt {
+        row.to_vec().into()
+    }
+}
+
+impl<const N: usize> From<[i64; N]> for Prompt {
+    fn from(row: [i64; N]) -> Prompt {
+        row.to_vec().into()
+    }
+}
+
+impl From<Vec<Vec<i64>>> for Prompt {
+    fn from(rows: Vec<Vec<i64>>) -> Prompt {
+        let length = rows.first().map_or(0, Vec::len);
+        match rows.iter().find(|row| row.len() != length) {
+            Some(other) => Prompt(Tokens::Ragged(length, other.len())),
+            None => Prompt(Tokens::Ids(Tensor::new([rows.len(), length], rows.concat()))),
+        }
+    }
+}
+
+impl From<Tensor> for Prompt {
+    fn from(ids: Tensor) -> Prompt {
+        Prompt(Tokens::Ids(ids))
+    }
+}
+
+impl From<&Value> for Prompt {
+    fn from(ids: &Value) -> Prompt {
+        Prompt(Tokens::Value(ids.clone()))
+    }
+}
+
+impl From<Value> for Prompt {
+    fn from(ids: Value) -> Prompt {
+        Prompt(Tokens::Value(ids))
+    }
+}

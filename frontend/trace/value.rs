@@ -1,0 +1,355 @@
+//! Values: what is inside a forward pass, and what is computed from it.
+
+use irc_ir::{
+    attr::Float,
+    code::Code,
+    diagnostic::Diagnostic,
+    graph::EffectKind,
+    op::Op,
+    types::{DType, Dim},
+};
+
+use super::{Dims, Indices, Operand, Part, Session, here};
+use crate::recorder::{Ref, Scope};
+
+/// A tensor of a program, or a view of one. Clones are the same tensor.
+///
+/// Numbers, tensors and other values can stand on the right of `+ - * /`, `f64` and `i64` on the left, too. Shapes are
+/// broadcast and element types promoted as in PyTorch. `!`, `&` and `|` work on comparisons. `value += 1.0` changes the
+/// tensor in place; [`Value::add_`] and its like do so without a variable.
+#[derive(Clone, Debug)]
+pub struct Value {
+    pub(super) session: Session,
+    pub(super) at: Ref,
+}
+
+/// Parts and shapes: views, which share the tensor.
+impl Value {
+    /// Python's `h[…]`: `h.at((.., -1))` is `h[:, -1]`, `h.at((.., -1..))` is `h[:, -1:]`, `h.at(0)` is `h[0]`. An index
+    /// takes its dimension away, a range keeps it; see [`Indices`].
+    ///
+    /// Two ellipses are an error (E1008).
+    #[track_caller]
+    pub fn at(&self, indices: impl Indices) -> Value {
+        let parts = indices.parts();
+        let ellipses = parts.iter().filter(|part| **part == Part::Ellipsis).count();
+        if ellipses > 1 {
+            return self.mistake(Code::E1008, "only one of the indices can be an ellipsis");
+        }
+        // Before an ellipsis dimensions count from the first, after it from the last.
+        let split = parts.iter().position(|part| *part == Part::Ellipsis).unwrap_or(parts.len());
+        let (mut value, mut dim) = (self.clone(), 0);
+        for part in &parts[..split] {
+            value = value.part(dim, *part);
+            dim += i64::from(!matches!(part, Part::Index(_)));
+        }
+        for (after, part) in parts[split..].iter().rev().enumerate().rev() {
+            value = value.part(-1 - after as i64, *part);
+        }
+        value
+    }
+
+    /// Part of one dimension: `h.slice(1, -1..)` is `h[:, -1:]`. An index takes the dimension away.
+    ///
+    /// More than one part is an error (E1008).
+    #[track_caller]
+    pub fn slice(&self, dim: i64, part: impl Indices) -> Value {
+        match part.parts().as_slice() {
+            [part] => self.part(dim, *part),
+            _ => self.mistake(Code::E1008, "`slice` takes a part of one dimension; `at` takes several"),
+        }
+    }
+
+    /// One index of a dimension, which disappears.
+    #[track_caller]
+    pub fn index(&self, dim: i64, index: i64) -> Value {
+        self.unary(Op::Index { dim, index })
+    }
+
+    /// The same elements under another shape. One size may be -1: what is left.
+    #[track_caller]
+    pub fn reshape(&self, shape: impl AsRef<[i64]>) -> Value {
+        self.unary(Op::Reshape { shape: shape.as_ref().iter().copied().map(Dim::known).collect() })
+    }
+
+    /// Two dimensions swapped.
+    #[track_caller]
+    pub fn transpose(&self, dim0: i64, dim1: i64) -> Value {
+        self.unary(Op::Transpose { dim0, dim1 })
+    }
+
+    /// A new dimension of size 1, at `dim` of the result.
+    #[track_caller]
+    pub fn unsqueeze(&self, dim: i64) -> Value {
+        self.unary(Op::Unsqueeze { dim })
+    }
+
+    #[track_caller]
+    fn part(&self, dim: i64, part: Part) -> Value {
+        match part.op(dim) {
+            Some(op) => self.unary(op),
+            None => self.clone(),
+        }
+    }
+}
+
+/// In place: seen by everyone who shares the tensor, and by the forward pass where it is that of a hook.
+impl Value {
+    /// `h[:] = value`: the elements become those of `value`, broadcast and cast to this one's type.
+    ///
+    /// A value that comes from a later hook of the same forward pass is an error (E2007), as is one of a later trace or
+    /// another session (E3003).
+    #[track_caller]
+    pub fn set(&self, value: impl Into<Operand>) {
+        let span = here();
+        let refs = self.session.resolve(vec![self.into(), value.into()], span.clone());
+        if let [target, value] = refs.as_slice() {
+            self.session.record().set(target, value, span);
+        }
+    }
+
+    /// `h += value`, for hooks without a variable: `trace.hook("…").add_(&vector)`.
+    #[track_caller]
+    pub fn add_(&self, value: impl Into<Operand>) {
+        self.set(self.binary(Op::Add {}, value));
+    }
+
+    /// `h -= value`.
+    #[track_caller]
+    pub fn sub_(&self, value: impl Into<Operand>) {
+        self.set(self.binary(Op::Sub {}, value));
+    }
+
+    /// `h *= value`.
+    #[track_caller]
+    pub fn mul_(&self, value: impl Into<Operand>) {
+        self.set(self.binary(Op::Mul {}, value));
+    }
+
+    /// `h /= value`.
+    #[track_caller]
+    pub fn div_(&self, value: impl Into<Operand>) {
+        self.set(self.binary(Op::Div {}, value));
+    }
+}
+
+/// What leaves the program.
+impl Value {
+    /// Returns the value to the user under a name: what it is at this line, whatever is set later.
+    ///
+    /// Two saves of one name are an error (E3001).
+    #[track_caller]
+    pub fn save(&self, name: impl AsRef<str>) -> Value {
+        let kind = EffectKind::Save { name: name.as_ref().into() };
+        self.session.effect(kind, self.into(), Scope::Value, here());
+        self.clone()
+    }
+
+    /// Shows the value while the program runs, with something said before it.
+    #[track_caller]
+    pub fn log<'a>(&self, label: impl Into<Option<&'a str>>) -> Value {
+        let kind = EffectKind::Log { label: label.into().map(Into::into) };
+        self.session.effect(kind, self.into(), Scope::Value, here());
+        self.clone()
+    }
+
+    /// Names the value for the reader of the program.
+    pub fn named(&self, name: impl AsRef<str>) -> Value {
+        self.session.record().name(&self.at, name.as_ref());
+        self.clone()
+    }
+
+    /// The session that the value belongs to.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+}
+
+macro_rules! unary {
+    ($($(#[doc = $doc:literal])+ $name:ident $op:ident;)*) => { $(
+        $(#[doc = $doc])+
+        #[track_caller]
+        pub fn $name(&self) -> Value { self.unary(Op::$op {}) }
+    )* };
+}
+
+macro_rules! binary {
+    ($($(#[doc = $doc:literal])+ $name:ident $op:ident;)*) => { $(
+        $(#[doc = $doc])+
+        #[track_caller]
+        pub fn $name(&self, other: impl Into<Operand>) -> Value { self.binary(Op::$op {}, other) }
+    )* };
+}
+
+macro_rules! reductions {
+    ($($(#[doc = $doc:literal])+ $name:ident $op:ident;)*) => { $(
+        $(#[doc = $doc])+
+        #[track_caller]
+        pub fn $name(&self, dims: impl Dims) -> Value {
+            let along = dims.reduction();
+            self.unary(Op::$op { dims: along.dims, keepdim: along.keepdim })
+        }
+    )* };
+}
+
+/// Element by element.
+impl Value {
+    unary! {
+        /// The absolute value.
+        abs Abs;
+        /// e to the power of each element.
+        exp Exp;
+        /// The natural logarithm.
+        ln Log;
+        /// The square root.
+        sqrt Sqrt;
+        /// 1 / (1 + e^-x).
+        sigmoid Sigmoid;
+        /// x * sigmoid(x), of floats.
+        silu Silu;
+    }
+
+    binary! {
+        /// The larger of both; NaN wins.
+        maximum Maximum;
+        /// The smaller of both; NaN wins.
+        minimum Minimum;
+        /// Whether both are equal, as bool.
+        eq Eq;
+        /// Whether they differ, as bool.
+        ne Ne;
+        /// Whether this is less, as bool.
+        lt Lt;
+        /// Whether this is less or equal, as bool.
+        le Le;
+        /// Whether this is greater, as bool.
+        gt Gt;
+        /// Whether this is greater or equal, as bool.
+        ge Ge;
+    }
+
+    /// `yes` where this (bool) holds, elsewhere `no`: `torch.where(self, yes, no)`.
+    #[track_caller]
+    pub fn select(&self, yes: impl Into<Operand>, no: impl Into<Operand>) -> Value {
+        self.session.compute(Op::Select {}, vec![self.into(), yes.into(), no.into()])
+    }
+
+    /// The same values as another element type.
+    #[track_caller]
+    pub fn cast(&self, dtype: DType) -> Value {
+        self.unary(Op::Cast { dtype })
+    }
+}
+
+/// Along dimensions. `dims` is one dimension, an array of several, or `..` for all; [`keep`](super::keep) leaves them there
+/// with size 1.
+impl Value {
+    reductions! {
+        /// The sum; bool and integers become i64.
+        sum Sum;
+        /// The mean, of floats.
+        mean Mean;
+        /// The largest element; NaN wins.
+        max Max;
+        /// The smallest element; NaN wins.
+        min Min;
+    }
+
+    /// The index of the largest element, i64; `argmax(..)` counts in the flat tensor.
+    ///
+    /// Several dimensions are an error (E1008).
+    #[track_caller]
+    pub fn argmax(&self, dim: impl Dims) -> Value {
+        let along = dim.reduction();
+        match along.dims.as_slice() {
+            [] => self.unary(Op::Argmax { dim: None, keepdim: along.keepdim }),
+            [dim] => self.unary(Op::Argmax { dim: Some(*dim), keepdim: along.keepdim }),
+            _ => self.mistake(Code::E1008, "`argmax` works along one dimension, or on the flat tensor: `argmax(..)`"),
+        }
+    }
+
+    /// The `k` largest elements in order, and their indices (i64).
+    #[track_caller]
+    pub fn topk(&self, k: i64, dim: i64) -> (Value, Value) {
+        let both = self.unary(Op::TopK { k, dim, largest: true });
+        (both.get(0), both.get(1))
+    }
+
+    /// The `k` smallest elements in order, and their indices (i64).
+    #[track_caller]
+    pub fn bottomk(&self, k: i64, dim: i64) -> (Value, Value) {
+        let both = self.unary(Op::TopK { k, dim, largest: false });
+        (both.get(0), both.get(1))
+    }
+
+    /// e^x over its sum along a dimension, of floats.
+    #[track_caller]
+    pub fn softmax(&self, dim: i64) -> Value {
+        self.unary(Op::Softmax { dim })
+    }
+
+    /// Elements picked along a dimension by indices with as many dimensions: `torch.gather`.
+    #[track_caller]
+    pub fn gather(&self, dim: i64, indices: impl Into<Operand>) -> Value {
+        self.binary(Op::Gather { dim }, indices)
+    }
+}
+
+/// Linear algebra and the parts of transformers.
+impl Value {
+    /// The matrix product of `torch.matmul`; leading dimensions are broadcast.
+    #[track_caller]
+    pub fn matmul(&self, other: impl Into<Operand>) -> Value {
+        self.binary(Op::Matmul {}, other)
+    }
+
+    /// Rows of this matrix, picked by ids.
+    #[track_caller]
+    pub fn embedding(&self, ids: impl Into<Operand>) -> Value {
+        self.binary(Op::Embedding {}, ids)
+    }
+
+    /// x / sqrt(mean(x^2) + eps) * weight along the last dimension.
+    #[track_caller]
+    pub fn rms_norm(&self, weight: impl Into<Operand>, eps: f64) -> Value {
+        self.binary(Op::RmsNorm { eps: Float::new(eps) }, weight)
+    }
+
+    /// Rotary position embedding of \[batch, tokens, heads, size\] by positions i64 \[batch, tokens\]; `rotated` is how many
+    /// elements of a head turn, none is all.
+    #[track_caller]
+    pub fn rotary(&self, positions: impl Into<Operand>, base: f64, rotated: impl Into<Option<i64>>) -> Value {
+        self.binary(Op::Rotary { base: Float::new(base), rotated: rotated.into() }, positions)
+    }
+
+    /// Scores \[.., queries, keys\] with -infinity where the key lies after the query, or `window` or more before it.
+    #[track_caller]
+    pub fn causal_mask(&self, window: impl Into<Option<i64>>) -> Value {
+        self.unary(Op::CausalMask { window: window.into() })
+    }
+
+    /// One value of a tuple.
+    #[track_caller]
+    pub fn get(&self, index: i64) -> Value {
+        self.unary(Op::Get { index })
+    }
+
+    #[track_caller]
+    pub(super) fn unary(&self, op: Op) -> Value {
+        self.session.compute(op, vec![self.into()])
+    }
+
+    #[track_caller]
+    pub(super) fn binary(&self, op: Op, other: impl Into<Operand>) -> Value {
+        self.session.compute(op, vec![self.into(), other.into()])
+    }
+
+    #[track_caller]
+    fn mistake(&self, code: Code, message: &str) -> Value {
+        let span = here();
+        if !self.at.is_poisoned() {
+            self.session.record().error(Diagnostic::error(code, message).label(span.clone(), ""));
+        }
+        Value { session: self.session.clone(), at: Ref::poisoned(span) }
+    }
+}

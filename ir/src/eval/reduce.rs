@@ -1,0 +1,250 @@
+//! Operations along dimensions: sums, extremes, the largest elements, softmax.
+
+use std::cmp::Ordering;
+
+use crate::{
+    eval::{
+        EvalError,
+        number::{Number, Real, Wide, cast, convert, wide},
+        walk::{Around, Walk, axis, strides},
+    },
+    infer::reduced_axes,
+    tensor::{Element, Sizes, Tensor},
+    types::DType,
+};
+
+/// Which end of the order.
+#[derive(Clone, Copy)]
+pub(super) enum Extreme {
+    Max,
+    Min,
+}
+
+fn not_floats() -> EvalError {
+    EvalError::new("the operand is not of floats")
+}
+
+/// A reduction: which elements of the operand meet in which element of the result.
+struct Reduction {
+    walk: Walk<2>,
+    /// The shape of the result.
+    shape: Sizes,
+    /// The number of elements of the result.
+    results: usize,
+    /// The number of elements behind each.
+    each: usize,
+}
+
+impl Reduction {
+    fn new(shape: &[usize], dims: &[i64], keepdim: bool) -> Result<Reduction, EvalError> {
+        let no_dims = || EvalError::new(format!("{dims:?} are not different dimensions of the shape {shape:?}"));
+        // Without dimensions there is dimension 0 as in PyTorch, of size 1.
+        let axes = reduced_axes(dims, shape.len().max(1)).ok_or_else(no_dims)?;
+        let reduced = |at: usize| axes.contains(&at);
+        let kept: Sizes = shape.iter().enumerate().map(|(at, &size)| if reduced(at) { 1 } else { size }).collect();
+        let mut to = strides(&kept);
+        to.iter_mut().enumerate().filter(|(at, _)| reduced(*at)).for_each(|(_, step)| *step = 0);
+        let dropped = || shape.iter().enumerate().filter(|(at, _)| !reduced(*at)).map(|(_, &size)| size).collect();
+        Ok(Reduction {
+            walk: Walk::new(shape, [&strides(shape), &to]),
+            results: kept.iter().product(),
+            each: shape.iter().enumerate().filter(|(at, _)| reduced(*at)).map(|(_, &size)| size).product(),
+            shape: if keepdim { kept } else { dropped() },
+        })
+    }
+
+    /// Each result is `start` combined with its elements one after the other, in row-major order.
+    fn fold<T: Element>(&self, values: &[T], start: T, combine: impl Fn(T, T) -> T) -> Vec<T> {
+        let mut out = vec![start; self.results];
+        let len = self.walk.row_len();
+        let [_, step] = self.walk.row_steps();
+        self.walk.rows(&mut |[i, j]| {
+            let row = &values[i..i + len];
+            match step {
+                0 => out[j] = row.iter().fold(out[j], |sum, &x| combine(sum, x)),
+                _ => out[j..j + len].iter_mut().zip(row).for_each(|(sum, &x)| *sum = combine(*sum, x)),
+            }
+        });
+        out
+    }
+
+    fn sum<T: Number>(&self, x: &Tensor) -> Vec<T> {
+        self.fold(&convert::<T>(x), T::from_i64(0), T::add)
+    }
+
+    fn mean<T: Real>(&self, x: &Tensor) -> Tensor {
+        let count = T::from_i64(self.each as i64);
+        Tensor::new(&self.shape, self.sum::<T>(x).into_iter().map(|sum| sum.div(count)).collect())
+    }
+
+    fn extreme<T: Number>(&self, end: Extreme, x: &Tensor) -> Tensor {
+        let values = convert::<T>(x);
+        let out = match end {
+            Extreme::Max => self.fold(&values, T::LOWEST, T::maximum),
+            Extreme::Min => self.fold(&values, T::HIGHEST, T::minimum),
+        };
+        Tensor::new(&self.shape, out)
+    }
+}
+
+pub(super) fn sum(x: &Tensor, dims: &[i64], keepdim: bool) -> Result<Tensor, EvalError> {
+    let reduction = Reduction::new(x.shape(), dims, keepdim)?;
+    let shape = &reduction.shape;
+    Ok(match wide(x.dtype()) {
+        Wide::F64 => Tensor::new(shape, reduction.sum::<f64>(x)),
+        Wide::F32 => cast(&Tensor::new(shape, reduction.sum::<f32>(x)), x.dtype()),
+        Wide::I64 => Tensor::new(shape, reduction.sum::<i64>(x)),
+    })
+}
+
+pub(super) fn mean(x: &Tensor, dims: &[i64], keepdim: bool) -> Result<Tensor, EvalError> {
+    let reduction = Reduction::new(x.shape(), dims, keepdim)?;
+    Ok(match wide(x.dtype()) {
+        Wide::F64 => reduction.mean::<f64>(x),
+        Wide::F32 => cast(&reduction.mean::<f32>(x), x.dtype()),
+        Wide::I64 => return Err(not_floats()),
+    })
+}
+
+pub(super) fn extreme(end: Extreme, x: &Tensor, dims: &[i64], keepdim: bool) -> Result<Tensor, EvalError> {
+    let reduction = Reduction::new(x.shape(), dims, keepdim)?;
+    if reduction.each == 0 {
+        return Err(EvalError::new(format!("of no elements there is none: the shape is {:?}", x.shape())));
+    }
+    let result = match wide(x.dtype()) {
+        Wide::F64 => reduction.extreme::<f64>(end, x),
+        Wide::F32 => reduction.extreme::<f32>(end, x),
+        Wide::I64 => reduction.extreme::<i64>(end, x),
+    };
+    Ok(cast(&result, x.dtype()))
+}
+
+pub(super) fn argmax(x: &Tensor, dim: Option<i64>, keepdim: bool) -> Result<Tensor, EvalError> {
+    fn typed<T: Number>(x: &Tensor, Around { outer, size, inner }: Around) -> Vec<i64> {
+        let values = convert::<T>(x);
+        let mut out = Vec::with_capacity(outer * inner);
+        for (block, column) in (0..outer).flat_map(|block| (0..inner).map(move |column| (block, column))) {
+            let at = |row: usize| values[(block * size + row) * inner + column];
+            let mut best = 0;
+            let mut largest = at(0);
+            for row in 1..size {
+                let value = at(row);
+                if value > largest || (value.is_nan() && !largest.is_nan()) {
+                    (best, largest) = (row, value);
+                }
+            }
+            out.push(best as i64);
+        }
+        out
+    }
+    let (around, shape) = match dim {
+        None => (Around { outer: 1, size: x.len(), inner: 1 }, if keepdim { Sizes::from_elem(1, x.rank()) } else { Sizes::new() }),
+        Some(dim) => {
+            let at = axis(dim, x.rank())?;
+            let mut shape = Sizes::from_slice(x.shape());
+            match shape.get_mut(at) {
+                Some(size) if keepdim => *size = 1,
+                Some(_) => drop(shape.remove(at)),
+                None => {}
+            }
+            (Around::new(x.shape(), at), shape)
+        }
+    };
+    if around.size == 0 {
+        return Err(EvalError::new(format!("of no elements there is no largest: the shape is {:?}", x.shape())));
+    }
+    let out = match wide(x.dtype()) {
+        _ if x.dtype() == DType::Bool => return Err(EvalError::new("bools have no order")),
+        Wide::F64 => typed::<f64>(x, around),
+        Wide::F32 => typed::<f32>(x, around),
+        Wide::I64 => typed::<i64>(x, around),
+    };
+    Ok(Tensor::new(shape, out))
+}
+
+pub(super) fn topk(x: &Tensor, k: i64, dim: i64, largest: bool) -> Result<(Tensor, Tensor), EvalError> {
+    fn typed<T: Number>(x: &Tensor, Around { outer, size, inner }: Around, k: usize, largest: bool) -> (Vec<T>, Vec<i64>) {
+        let values = convert::<T>(x);
+        let mut best = vec![T::default(); outer * k * inner];
+        let mut indices = vec![0; best.len()];
+        let mut rows: Vec<usize> = Vec::with_capacity(size);
+        for (block, column) in (0..outer).flat_map(|block| (0..inner).map(move |column| (block, column))) {
+            let at = |row: usize| values[(block * size + row) * inner + column];
+            let order = |a: &usize, b: &usize| -> Ordering {
+                let by_value = if largest { at(*b).order(at(*a)) } else { at(*a).order(at(*b)) };
+                by_value.then(a.cmp(b))
+            };
+            rows.clear();
+            rows.extend(0..size);
+            if k > 0 && k < size {
+                rows.select_nth_unstable_by(k - 1, order);
+            }
+            rows[..k].sort_unstable_by(order);
+            for (place, &row) in rows[..k].iter().enumerate() {
+                let target = (block * k + place) * inner + column;
+                (best[target], indices[target]) = (at(row), row as i64);
+            }
+        }
+        (best, indices)
+    }
+    let at = axis(dim, x.rank())?;
+    let around = Around::new(x.shape(), at);
+    let Some(k) = usize::try_from(k).ok().filter(|k| *k <= around.size) else {
+        return Err(EvalError::new(format!("there are no {k} elements in a dimension of size {}", around.size)));
+    };
+    let mut shape = Sizes::from_slice(x.shape());
+    if let Some(size) = shape.get_mut(at) {
+        *size = k;
+    } else if k == 0 {
+        return Err(EvalError::new("a tensor without dimensions has one element to take"));
+    }
+    macro_rules! both {
+        ($ty:ty) => {{
+            let (values, indices) = typed::<$ty>(x, around, k, largest);
+            (Tensor::new(&shape, values), Tensor::new(&shape, indices))
+        }};
+    }
+    let (values, indices) = match wide(x.dtype()) {
+        _ if x.dtype() == DType::Bool => return Err(EvalError::new("bools have no order")),
+        Wide::F64 => both!(f64),
+        Wide::F32 => both!(f32),
+        Wide::I64 => both!(i64),
+    };
+    Ok((cast(&values, x.dtype()), indices))
+}
+
+pub(super) fn softmax(x: &Tensor, dim: i64) -> Result<Tensor, EvalError> {
+    fn typed<T: Real>(x: &Tensor, Around { size, inner, .. }: Around) -> Tensor {
+        let mut out = convert::<T>(x).into_owned();
+        let mut column = Vec::with_capacity(size);
+        for block in out.chunks_exact_mut((size * inner).max(1)) {
+            if inner == 1 {
+                row(block);
+                continue;
+            }
+            for at in 0..inner {
+                column.clear();
+                column.extend(block[at..].iter().step_by(inner));
+                row(&mut column);
+                block[at..].iter_mut().step_by(inner).zip(&column).for_each(|(to, &value)| *to = value);
+            }
+        }
+        Tensor::new(x.shape(), out)
+    }
+    /// e to the power of what each is below the largest, over the sum of these.
+    fn row<T: Real>(values: &mut [T]) {
+        let largest = values.iter().fold(T::LOWEST, |largest, &x| largest.maximum(x));
+        let mut sum = T::from_i64(0);
+        for x in values.iter_mut() {
+            *x = x.sub(largest).exp();
+            sum = sum.add(*x);
+        }
+        values.iter_mut().for_each(|x| *x = x.div(sum));
+    }
+    let around = Around::new(x.shape(), axis(dim, x.rank())?);
+    Ok(match wide(x.dtype()) {
+        Wide::F64 => typed::<f64>(x, around),
+        Wide::F32 => cast(&typed::<f32>(x, around), x.dtype()),
+        Wide::I64 => return Err(not_floats()),
+    })
+}

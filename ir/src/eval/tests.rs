@@ -1,0 +1,191 @@
+//! What the cases recorded from PyTorch (`tests/ops_torch.rs`) cannot show.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::{
+    attr::{Attr, AttrKind, Float},
+    infer::infer,
+    op::{Arity, OpKind, Scope},
+    types::{DType, Dim},
+};
+
+/// Numbers without a pattern, the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, count: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % count
+    }
+
+    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())].clone()
+    }
+
+    fn floats(&mut self, count: usize) -> Vec<f32> {
+        (0..count).map(|_| self.below(2001) as f32 / 977.0 - 1.0).collect()
+    }
+
+    fn tensor(&mut self, shape: &[usize]) -> Tensor {
+        Tensor::new(shape, self.floats(shape.iter().product()))
+    }
+}
+
+fn run(op: Op, operands: &[&Tensor]) -> Tensor {
+    let operands: Vec<Value> = operands.iter().map(|&tensor| tensor.clone().into()).collect();
+    eval(&op, &operands.iter().collect::<Vec<_>>()).unwrap().into_tensor().unwrap()
+}
+
+fn start(tensor: &Tensor) -> *const f32 {
+    tensor.values::<f32>().unwrap().as_ptr()
+}
+
+#[test]
+fn parts_that_lie_together_are_shared() {
+    let x = Tensor::new([1, 6, 2], (0..12).map(|x| x as f32).collect());
+    let shares = |op: Op, at: usize| assert_eq!(start(&run(op, &[&x])), start(&x).wrapping_add(at));
+    shares(Op::Slice { dim: 1, start: Some(2), end: Some(5), step: 1 }, 4);
+    shares(Op::Slice { dim: 1, start: Some(-1), end: None, step: 3 }, 10);
+    shares(Op::Slice { dim: 2, start: None, end: Some(2), step: 1 }, 0);
+    shares(Op::Index { dim: 1, index: -2 }, 8);
+    shares(Op::Reshape { shape: vec![Dim::known(-1)] }, 0);
+    shares(Op::Unsqueeze { dim: -1 }, 0);
+    shares(Op::Transpose { dim0: 0, dim1: 1 }, 0);
+    shares(Op::Hook { name: "norm.output".into() }, 0);
+    shares(Op::Cast { dtype: DType::F32 }, 0);
+    assert_ne!(start(&run(Op::Index { dim: 2, index: 0 }, &[&x])), start(&x));
+}
+
+/// The order of arithmetic is part of the meaning: element by element, whatever the sizes of the matrices.
+#[test]
+fn matrix_products_add_in_order() {
+    let mut dice = Dice(1);
+    for [rows, inner, columns] in [[1, 1, 1], [4, 7, 8], [5, 33, 9], [9, 100, 129], [3, 5, 64], [2, 4, 65]] {
+        let (a, b) = (dice.tensor(&[rows, inner]), dice.tensor(&[inner, columns]));
+        let (left, right) = (a.values::<f32>().unwrap(), b.values::<f32>().unwrap());
+        let element = |at: usize| (0..inner).fold(0f32, |sum, k| sum + left[at / columns * inner + k] * right[k * columns + at % columns]);
+        let expected = Tensor::new([rows, columns], (0..rows * columns).map(element).collect());
+        let whole = run(Op::Matmul {}, &[&a, &b]);
+        assert!(whole.same_bits(&expected), "{rows}x{inner}x{columns}");
+        assert!(
+            run(Op::Matmul {}, &[&a.part(rows - 1..rows), &b]).same_bits(&whole.part(rows - 1..rows)),
+            "a row does not depend on others"
+        );
+        let batched = run(Op::Matmul {}, &[&a.reshaped([1, rows, inner]), &run(Op::Stack { dim: 0 }, &[&b, &b])]);
+        assert!(batched.part(1..2).reshaped([rows, columns]).same_bits(&whole));
+    }
+}
+
+#[test]
+fn sums_add_in_order() {
+    let mut dice = Dice(2);
+    let x = dice.tensor(&[5, 40, 3]);
+    let values = x.values::<f32>().unwrap();
+    let at = |i: usize, j: usize, k: usize| values[(i * 40 + j) * 3 + k];
+    let sum = |dims: &[i64]| run(Op::Sum { dims: dims.to_vec(), keepdim: false }, &[&x]);
+    let total = values.iter().fold(0f32, |sum, x| sum + x);
+    assert!(sum(&[]).same_bits(&Tensor::scalar(total)));
+    let rows = (0..5).map(|i| (0..120).fold(0f32, |sum, at| sum + values[i * 120 + at])).collect();
+    assert!(sum(&[2, 1]).same_bits(&Tensor::new([5], rows)));
+    let middle = (0..40).map(|j| (0..15).fold(0f32, |sum, n| sum + at(n / 3, j, n % 3))).collect();
+    assert!(sum(&[0, -1]).same_bits(&Tensor::new([40], middle)));
+}
+
+#[test]
+fn square_roots_are_correctly_rounded() {
+    for x in [65504.0f32, 0.167_139_14, 3.9278736, f32::MIN_POSITIVE / 8.0] {
+        let root = run(Op::Sqrt {}, &[&Tensor::scalar(x)]);
+        // An f64 has more than twice the digits, so that its root can be rounded again.
+        assert!(root.same_bits(&Tensor::scalar(f64::from(x).sqrt() as f32)), "{x}");
+    }
+}
+
+#[test]
+fn texts_and_tuples_are_values() {
+    let text = eval(&Op::Const { value: Literal::Str("Paris".into()) }, &[]).unwrap();
+    assert_eq!((text.as_str(), text.ty(), text.bytes()), (Some("Paris"), Type::Str, 5));
+    let tuple = eval(&Op::Tuple {}, &[&text, &Tensor::scalar(1f32).into()]).unwrap();
+    assert_eq!(tuple.ty().to_string(), "(str, tensor<f32>)");
+    assert!(eval(&Op::Get { index: 0 }, &[&tuple]).unwrap().same_bits(&text));
+}
+
+#[test]
+fn errors_say_what_is_wrong() {
+    let message = |op: Op, operands: &[&Value]| eval(&op, operands).unwrap_err().to_string();
+    let x = Value::from(Tensor::new([2, 3], vec![0f32; 6]));
+    let ids = Value::from(Tensor::new([2], vec![1i64, 7]));
+    assert_eq!(message(Op::Embedding {}, &[&x, &ids]), "`embedding`: id 7 is out of range: there are 2");
+    assert_eq!(message(Op::Read { hook: "h".into() }, &[&x]), "`read`: a backend runs this operation, not the host");
+    assert_eq!(message(Op::Add {}, &[&x]), "`add`: the operation does not take 1 operands");
+    assert_eq!(message(Op::Add {}, &[&x, &Value::Str("a".into())]), "`add`: operand 2 is not a tensor");
+    assert_eq!(message(Op::Add {}, &[&x, &ids]), "`add`: the shapes [[2, 3], [2]] do not fit together");
+    assert_eq!(message(Op::Reshape { shape: vec![Dim::symbol("T")] }, &[&x]), "`reshape`: the size T is not known");
+    let endless = Value::from(Tensor::new([0, 1 << 40, 1 << 40], Vec::<f32>::new()));
+    assert!(message(Op::Neg {}, &[&endless]).contains("too large"));
+    let long = Value::from(Tensor::new([1 << 40, 0], Vec::<f32>::new()));
+    assert!(message(Op::Matmul {}, &[&long, &Value::from(Tensor::new([0, 1 << 40], Vec::<f32>::new()))]).contains("too large"));
+}
+
+/// Attributes and operands without sense give errors and no panics; where inference finds a type, the value has it.
+#[test]
+fn evaluation_follows_inference() {
+    let shapes: [&[usize]; 12] = [&[], &[1], &[3], &[0], &[2, 3], &[3, 2], &[3, 3], &[1, 3], &[2, 0], &[2, 3, 2], &[1, 2, 2, 4], &[1, 2]];
+    let dtypes = [DType::F32, DType::F32, DType::F16, DType::BF16, DType::F64, DType::I64, DType::I64, DType::I32, DType::U8, DType::Bool];
+    let mut dice = Dice(3);
+    for &kind in OpKind::ALL.iter().filter(|kind| kind.scope() == Scope::Anywhere || **kind == OpKind::Hook) {
+        let mut typed = 0;
+        for _ in 0..1500 {
+            let value = |dice: &mut Dice| {
+                if dice.below(20) == 0 {
+                    return Value::Tuple([Value::Str("a".into()), Tensor::scalar(2i64).into()].into());
+                }
+                let (shape, dtype) = (dice.pick(&shapes), dice.pick(&dtypes));
+                let values = (0..shape.iter().product()).map(|_| dice.pick(&[0.0, 1.0, 1.0, 2.0, -1.0, f32::NAN, 3.7]));
+                Value::Tensor(number::cast(&Tensor::new(shape, values.collect()), dtype))
+            };
+            let count = match kind.arity() {
+                Arity::Exactly(count) => count,
+                Arity::AtLeast(count) => count + dice.below(3),
+            };
+            let same = dice.below(3) == 0;
+            let mut operands: Vec<Value> = (0..count).map(|_| value(&mut dice)).collect();
+            if let Some(first) = operands.first().filter(|_| same).cloned() {
+                operands.fill(first);
+            }
+            let op = Op::build(kind, &mut |name| {
+                let decl = kind.attrs().iter().find(|decl| decl.name == name)?;
+                if decl.optional && dice.below(2) == 0 {
+                    return None;
+                }
+                let mut int = || dice.pick(&[0, 1, 2, -1, -2, 3, 1, 0, -1, 4, -4, i64::MIN, i64::MAX]);
+                Some(match decl.kind {
+                    AttrKind::Int | AttrKind::OptionalInt => Attr::Int(int()),
+                    AttrKind::Ints => Attr::Ints((0..int().clamp(0, 3)).map(|_| int().clamp(-3, 3)).collect()),
+                    AttrKind::Dims => Attr::Ints((0..int().clamp(0, 3)).map(|_| int()).collect()),
+                    AttrKind::Float => Attr::Float(Float::new(int() as f64)),
+                    AttrKind::Bool => Attr::Bool(int() > 0),
+                    AttrKind::DType => Attr::DType(DType::ALL[int().rem_euclid(8) as usize]),
+                    AttrKind::Name => Attr::Name("name".into()),
+                    AttrKind::Literal => Attr::Literal(Literal::from(&Tensor::scalar(int()))),
+                })
+            })
+            .unwrap();
+            let operands: Vec<&Value> = operands.iter().collect();
+            let result = eval(&op, &operands);
+            let types: Vec<Type> = operands.iter().map(|operand| operand.ty()).collect();
+            if let Ok(ty) = infer(&op, &types.iter().collect::<Vec<_>>(), &BTreeMap::new()) {
+                match result {
+                    Ok(value) => assert_eq!(value.ty(), ty, "{op:?} of {operands:?}"),
+                    // What ids hold, and that nobody has so much memory, is seen only here.
+                    Err(error) => assert!(
+                        ["out of range: there are", "too large"].iter().any(|what| error.message().contains(what)),
+                        "{error} in {op:?} of {operands:?}"
+                    ),
+                }
+                typed += 1;
+            }
+        }
+        assert!(typed > 0, "no case of `{}` has a type", kind.name());
+    }
+}

@@ -1,0 +1,95 @@
+//! How a program is going to be run, as plain data: which stages of which models, for which rows, in which order.
+
+use crate::{
+    graph::NodeId,
+    model::HookId,
+    types::Name,
+};
+
+/// A lane of a [`Schedule`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LaneId(pub u32);
+
+impl LaneId {
+    /// The place of the lane in [`Schedule::lanes`].
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The rows of one or more forwards that are the same so far: a node of a tree that branches where writes differ.
+///
+/// A lane begins at the stage of its writes and takes what it needs of earlier stages from its parent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lane {
+    /// The program's name for the model.
+    pub model: Name,
+    /// The value that holds the token ids, i64 [batch, length]; none where no token is looked at (`apply`).
+    pub tokens: Option<NodeId>,
+    /// The number of sequences.
+    pub batch: usize,
+    /// The number of tokens of each.
+    pub length: usize,
+    /// The lane that it branches off.
+    pub parent: Option<LaneId>,
+    /// The stage that it begins with.
+    pub stage: usize,
+    /// The hooks that are set in that stage, in their order, and to what.
+    pub writes: Vec<(HookId, NodeId)>,
+}
+
+/// A hook whose value the program asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Capture {
+    /// Of which lane.
+    pub lane: LaneId,
+    /// At which hook.
+    pub hook: HookId,
+    /// The value of the program that it is.
+    pub value: NodeId,
+}
+
+/// A stage of a model, run for some lanes at once: their tokens travel as one flat batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StageStep {
+    /// The program's name for the model.
+    pub model: Name,
+    /// Which stage.
+    pub stage: usize,
+    /// For which lanes. All of them set the same hooks in this stage.
+    pub lanes: Vec<LaneId>,
+    /// The values that the stage takes from earlier stages.
+    pub inputs: Vec<NodeId>,
+    /// The values that later stages take from it.
+    pub outputs: Vec<NodeId>,
+    /// What the program asks for inside it.
+    pub captures: Vec<Capture>,
+}
+
+/// One thing to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Run a stage.
+    Stage(StageStep),
+    /// Evaluate an operation on the host.
+    Host(NodeId),
+    /// Do an entry of the effect list.
+    Effect(usize),
+}
+
+/// Everything that is going to be done, in order.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Schedule {
+    /// The rows of forwards.
+    pub lanes: Vec<Lane>,
+    /// What to do; whatever a step needs is there before it.
+    pub steps: Vec<Step>,
+    /// For each node of the program, the node that stands for its value: equal values are computed once.
+    pub values: Vec<NodeId>,
+    /// The forwards that the program's effects depend on, with the applied modules.
+    pub forwards: usize,
+    /// Stages times lanes that run.
+    pub stages_run: usize,
+    /// Stages that all those forwards would run if each ran whole.
+    pub stages_whole: usize,
+}

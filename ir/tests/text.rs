@@ -1,0 +1,372 @@
+//! The text form: what is printed reads back, no text makes the parser panic, and messages say what they should.
+//!
+//! Cases are `tests/cases/parse/NAME.ig` with what is expected in `NAME.out` beside it: the printed graph, or the
+//! diagnostics. `IRC_BLESS=1` writes what comes out.
+
+use std::{fs, path::Path};
+
+use half::{bf16, f16};
+use irc_ir::{
+    attr::{Attr, AttrKind, Float, Literal},
+    diagnostic::{Diagnostics, Source, Span},
+    graph::{Effect, EffectKind, Graph, ModelDecl, NodeId},
+    op::{Arity, Op, OpKind},
+    tensor::{Element, Tensor},
+    text::{Style, parse, print, print_with},
+    types::{DType, Dim, ForwardType, Name, Type},
+};
+use proptest::{prelude::*, sample::select};
+
+fn text() -> BoxedStrategy<Name> {
+    let odd = vec![
+        "",
+        "m",
+        "model.layers.0.output",
+        "a \"b\" \\ c",
+        "line\nbreak\r\t\0",
+        "é😀\u{202e}\u{feff}\u{7f}",
+        "7",
+        "0",
+        "1_2",
+        "-inf",
+        "nan",
+    ];
+    prop_oneof![select(odd).prop_map(Name::from), "[ -~é]{0,8}".prop_map(Name::from)].boxed()
+}
+
+fn label() -> BoxedStrategy<Option<Name>> {
+    prop_oneof![3 => Just(None), 2 => select(vec!["h", "x", "h_2", "save", "f32"]).prop_map(|name| Some(name.into())), 1 => text().prop_map(Some)].boxed()
+}
+
+fn dim() -> BoxedStrategy<Dim> {
+    let small = prop_oneof![Just(-1i64), 0i64..20, Just(1 << 40)];
+    let symbol = select(vec!["B", "T", "T2", "A_B"]).prop_map(Dim::symbol);
+    let product = prop_oneof![
+        small.prop_map(Dim::known),
+        symbol.clone(),
+        (-3i64..4, symbol.clone(), symbol).prop_map(|(n, a, b)| Dim::known(n) * a * b)
+    ];
+    let large = |dim: &Dim| dim.as_known().is_some_and(|size| size > 20);
+    let sum = (product.clone(), product.clone()).prop_map(move |(a, b)| if large(&a) || large(&b) { a } else { a + b });
+    prop_oneof![4 => product, 1 => sum].boxed()
+}
+
+fn dtype() -> BoxedStrategy<DType> {
+    select(DType::ALL.to_vec()).boxed()
+}
+
+fn float() -> BoxedStrategy<f64> {
+    prop_oneof![any::<u64>().prop_map(f64::from_bits), select(vec![0.0, -0.0, 1.0, 0.1, 1e16, f64::INFINITY, f64::NEG_INFINITY, f64::NAN])]
+        .boxed()
+}
+
+fn tensor() -> BoxedStrategy<Tensor> {
+    fn of<T: Element>(shape: &[usize], bits: &[u64], from: impl Fn(u64) -> T) -> Tensor {
+        let count = shape.iter().product();
+        Tensor::new(shape, (0..count).map(|at| from(bits[at % bits.len()])).collect())
+    }
+    let shape = prop_oneof![
+        3 => Just(vec![]),
+        3 => prop::collection::vec(1usize..4, 1..4),
+        1 => prop::collection::vec(0usize..3, 1..4),
+        1 => Just(vec![1; 20]),
+        1 => Just(vec![1 << 40, 0]),
+        1 => Just(vec![3, 50]),
+    ];
+    let simple = any::<i8>().prop_map(|n| (n as f32 / 10.0).to_bits() as u64);
+    let bits = prop::collection::vec(
+        prop_oneof![any::<u64>(), any::<u8>().prop_map(u64::from), simple, Just(0x7fc0_7e00_7fc0_0000), Just(1 << 63)],
+        1..8,
+    );
+    (dtype(), shape, bits)
+        .prop_map(|(dtype, shape, bits)| match dtype {
+            DType::F64 => of(&shape, &bits, f64::from_bits),
+            DType::F32 => of(&shape, &bits, |bits| f32::from_bits(bits as u32)),
+            DType::F16 => of(&shape, &bits, |bits| f16::from_bits(bits as u16)),
+            DType::BF16 => of(&shape, &bits, |bits| bf16::from_bits(bits as u16)),
+            DType::I64 => of(&shape, &bits, |bits| bits as i64),
+            DType::I32 => of(&shape, &bits, |bits| bits as i32),
+            DType::U8 => of(&shape, &bits, |bits| bits as u8),
+            DType::Bool => of(&shape, &bits, |bits| bits & 1 == 1),
+        })
+        .boxed()
+}
+
+fn literal() -> BoxedStrategy<Literal> {
+    prop_oneof![1 => text().prop_map(Literal::Str), 3 => tensor().prop_map(|tensor| Literal::from(&tensor))].boxed()
+}
+
+fn attr(kind: AttrKind) -> BoxedStrategy<Attr> {
+    let int = prop_oneof![-3i64..10, Just(i64::MIN), Just(i64::MAX)];
+    match kind {
+        AttrKind::Int => int.prop_map(Attr::Int).boxed(),
+        AttrKind::OptionalInt => prop_oneof![Just(Attr::None), int.prop_map(Attr::Int)].boxed(),
+        AttrKind::Bool => any::<bool>().prop_map(Attr::Bool).boxed(),
+        AttrKind::Float => float().prop_map(|value| Attr::Float(Float::new(value))).boxed(),
+        AttrKind::Name => text().prop_map(Attr::Name).boxed(),
+        AttrKind::DType => dtype().prop_map(Attr::DType).boxed(),
+        AttrKind::Ints => prop::collection::vec(int, 0..4).prop_map(Attr::Ints).boxed(),
+        AttrKind::Dims => prop::collection::vec(dim(), 0..4).prop_map(Attr::Dims).boxed(),
+        AttrKind::Literal => literal().prop_map(Attr::Literal).boxed(),
+    }
+}
+
+fn op() -> BoxedStrategy<Op> {
+    let of = |kind: OpKind| {
+        // Optional attributes are left out half of the time.
+        let attrs: Vec<_> = kind
+            .attrs()
+            .iter()
+            .map(|decl| (attr(decl.kind), if decl.optional { any::<bool>().boxed() } else { Just(true).boxed() }))
+            .collect();
+        let build = move |attrs: Vec<(Attr, bool)>| {
+            Op::build(kind, &mut |name| {
+                let at = kind.attrs().iter().position(|decl| decl.name == name)?;
+                attrs[at].1.then(|| attrs[at].0.clone())
+            })
+            .unwrap()
+        };
+        attrs.prop_map(build)
+    };
+    let any_op = select(OpKind::ALL.to_vec()).prop_flat_map(of);
+    prop_oneof![1 => literal().prop_map(|value| Op::Const { value }), 2 => any_op].boxed()
+}
+
+fn ty() -> BoxedStrategy<Type> {
+    let leaf = prop_oneof![
+        (dtype(), prop::collection::vec(dim(), 0..4)).prop_map(|(dtype, shape)| Type::tensor(dtype, shape)),
+        (text(), dim(), dim()).prop_map(|(model, batch, tokens)| Type::Forward(ForwardType { model, batch, tokens })),
+        Just(Type::Str),
+        Just(Type::Opaque),
+    ];
+    let nest = |part: BoxedStrategy<Type>| {
+        let parts = prop::collection::vec(part.clone(), 0..3).prop_map(|parts| Type::Tuple(parts.into()));
+        prop_oneof![parts, part.prop_map(|part| Type::List(part.into()))]
+    };
+    leaf.prop_recursive(3, 8, 3, move |part| nest(part.boxed())).boxed()
+}
+
+#[derive(Clone, Debug)]
+struct Part {
+    op: Op,
+    picks: Vec<prop::sample::Index>,
+    recent: bool,
+    label: Option<Name>,
+    ty: Option<Type>,
+    effect: Option<(EffectKind, prop::sample::Index)>,
+}
+
+fn part() -> BoxedStrategy<Part> {
+    let kind = prop_oneof![
+        text().prop_map(|name| EffectKind::Save { name }),
+        prop::option::of(text()).prop_map(|label| EffectKind::Log { label })
+    ];
+    let effect = prop::option::weighted(0.2, (kind, any::<prop::sample::Index>()));
+    let picks = prop::collection::vec(any::<prop::sample::Index>(), 0..4);
+    (op(), picks, any::<bool>(), label(), prop::option::weighted(0.3, ty()), effect)
+        .prop_map(|(op, picks, recent, label, ty, effect)| Part { op, picks, recent, label, ty, effect })
+        .boxed()
+}
+
+/// Any graph that can be built, well typed or not.
+fn graph() -> BoxedStrategy<Graph> {
+    let models = prop::collection::hash_map(text(), text(), 0..3);
+    (text(), models, prop::collection::vec(part(), 0..24))
+        .prop_map(|(name, models, parts)| {
+            let mut graph = Graph::new(name);
+            graph.models = models.into_iter().map(|(name, reference)| ModelDecl { name, reference, span: Span::None }).collect();
+            for part in parts {
+                let count = match part.op.kind().arity() {
+                    Arity::Exactly(count) => count,
+                    Arity::AtLeast(least) => least.max(part.picks.len()),
+                };
+                // Half of the nodes use the values just before them, in order: that is where constants move in.
+                let operands: Vec<NodeId> = (0..if graph.is_empty() { 0 } else { count })
+                    .map(|at| match part.picks.get(at) {
+                        Some(pick) if !part.recent => NodeId::new(pick.index(graph.len())),
+                        _ => NodeId::new((graph.len() + at).saturating_sub(count).min(graph.len() - 1)),
+                    })
+                    .collect();
+                let id = graph.add(part.op, operands, Span::None);
+                if let Some(label) = part.label {
+                    graph.set_label(id, label);
+                }
+                if let Some(ty) = part.ty {
+                    graph.write_type(id, ty, Span::None);
+                }
+                if let Some((kind, pick)) = part.effect {
+                    graph.effects.push(Effect { kind, value: NodeId::new(pick.index(graph.len())), span: Span::None });
+                }
+            }
+            graph
+        })
+        .boxed()
+}
+
+/// The claimed types, without their places.
+fn claims(graph: &Graph) -> Vec<(NodeId, Type)> {
+    graph.written_types().iter().map(|(id, ty, _)| (*id, ty.clone())).collect()
+}
+
+fn read(text: &str) -> Graph {
+    parse(text).into_result().unwrap_or_else(|errors| panic!("{}", errors.render(&Source::new("printed", text), false)))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn printed_graphs_read_back(graph in graph(), inline: bool, align: bool) {
+        let printed = print_with(&graph, None, Style { inline, align });
+        let again = read(&printed);
+        prop_assert_eq!(&again, &graph, "{}", printed);
+        prop_assert_eq!(claims(&again), claims(&graph), "{}", printed);
+        prop_assert_eq!(print_with(&again, None, Style { inline, align }), printed);
+        let mut taken = std::collections::HashSet::new();
+        for (id, _) in graph.nodes().filter(|(id, _)| graph.label(*id).is_some()) {
+            let (label, read) = (graph.label(id).unwrap(), again.label(id).unwrap());
+            let kept = read == label || read.starts_with(&format!("{label}_"));
+            prop_assert!(kept, "{} became {}", label, read);
+            prop_assert!(taken.insert(read.clone()));
+        }
+    }
+
+    #[test]
+    fn given_types_are_printed(graph in graph(), ty in ty()) {
+        let types = vec![ty; graph.len()];
+        let again = read(&print_with(&graph, Some(&types), Style { inline: false, align: true }));
+        prop_assert_eq!(&again, &graph);
+        prop_assert_eq!(again.written_types().len(), graph.len());
+        prop_assert!(again.written_types().iter().all(|(_, written, _)| *written == types[0]));
+    }
+}
+
+const SAMPLE: &str = r#"// A comment.
+graph @patch models { m: "smollm2", "b c": "llama@bf16" } {
+  %a = forward("The Eiffel \u{1f600} \"Tower\"") {model: m}
+  %h = read(%a) {hook: "model.layers.29.output"}            : tensor<1x9x576xf32>
+  %x = slice(%h) {dim: 1, start: -1, end: none}             : tensor<Bx(2*B*T-1)xbf16>
+  %b = forward([[1, 2, 3], [4, 5, 6]]) {model: m}           : forward<m, 2x3>
+  %"w 1" = write(%b, update(%h, %x) {dim: 1}) {hook: "model.layers.1.output"}
+  %7 = topk(%x) {k: 5}                                      : (tensor<Bx5xf32>, tensor<Bx5xi64>)
+  %c = const {value: f16[[1.5, nan(0x7e01)], [-inf, 1e-5]]}
+  %i = input {name: "tokens", dtype: i64, shape: [B, T, 64, 2*B*T-1]}
+  %e = tensor<0x3xu8>()
+  %n = rms_norm(%x, get(%7) {index: 0}) {eps: 1e-5}
+  log "hello", argmax(select(true, %n, 2.5)) {dim: none, keepdim: true}
+  save sum(%"w 1") {dims: [0, -1]} as "t2"
+}
+"#;
+
+#[test]
+fn no_text_panics() {
+    // A linear congruence is random enough, and the same everywhere.
+    let mut state = 1u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as usize % below.max(1)
+    };
+    assert_eq!(parse(SAMPLE).diagnostics, vec![]);
+    let pieces: Vec<char> = "{}()[]<>,:=%@\"\\/-.x+*0129aTé“\n\0#;".chars().chain(SAMPLE.chars()).collect();
+    let words = [
+        "graph",
+        "save",
+        "log",
+        "tensor<",
+        "f16[",
+        "nan(0x",
+        "99999999999999999999",
+        "%a = ",
+        "list<",
+        "[[",
+        "const {value: ",
+        "1e999",
+        "models {",
+    ];
+    for round in 0..6_000 {
+        let mut text: Vec<char> = SAMPLE.chars().collect();
+        if round % 4 == 0 {
+            text.truncate(random(text.len()));
+        }
+        for _ in 0..1 + random(4) {
+            let at = random(text.len() + 1);
+            match random(4) {
+                0 if at < text.len() => drop(text.remove(at)),
+                1 if at < text.len() => text[at] = pieces[random(pieces.len())],
+                2 => drop(text.splice(at..at, words[random(words.len())].chars())),
+                _ => text.insert(at, pieces[random(pieces.len())]),
+            }
+        }
+        let text: String = text.into_iter().collect();
+        let parsed = parse(&text);
+        // What was read is a graph, whatever else: it can be printed and read.
+        assert_eq!(read(&print(&parsed.graph, None)), parsed.graph, "{text}");
+        if round % 10 == 0 {
+            Diagnostics(parsed.diagnostics).render(&Source::new("sample.ig", text), false);
+        }
+    }
+}
+
+#[test]
+fn depth_and_size_have_limits() {
+    let body = |body: &str| format!("graph @g {{\n{body}\n}}");
+    let deep = 100_000;
+    for text in [
+        body(&format!("%x = {}1{}", "neg(".repeat(deep), ")".repeat(deep))),
+        body(&format!("%x = {}1{}", "[".repeat(deep), "]".repeat(deep))),
+        body(&format!("%x = 1 : {}str{}", "list<".repeat(deep), ">".repeat(deep))),
+        body(&format!("%x = 1 : {}str{}", "(".repeat(deep), ")".repeat(deep))),
+        body(&format!("%x = reshape(1) {{shape: [{}]}}", "T*".repeat(deep))),
+        body(&format!("%x = reshape(1) {{shape: [{}1]}}", "T+".repeat(deep))),
+    ] {
+        let codes: Vec<_> = parse(&text).diagnostics.iter().map(|diagnostic| diagnostic.code.name()).collect();
+        assert_eq!(codes, ["E4001"], "{}", &text[..60]);
+    }
+    let most = body(&format!("%x = {}1{}", "neg(".repeat(200), ")".repeat(200)));
+    assert_eq!(read(&most).len(), 201);
+    let wrong = parse(&body(&"%x = foo()\n".repeat(1000))).diagnostics;
+    assert_eq!(wrong.len(), 100);
+    assert!(wrong[99].notes[0].contains("is not read"));
+    let huge = "tensor<1099511627776x1099511627776x1099511627776xf32>()";
+    assert_eq!(parse(&body(&format!("%x = {huge}"))).diagnostics.len(), 1);
+}
+
+#[test]
+fn spans_cover_calls_and_statements() {
+    let text = "graph @g {\n  %x = add(neg(1), 2.5) : tensor<f32>\n  save sqrt(%x) as \"a\"\n}";
+    let graph = read(text);
+    let covered = |span: &Span| match *span {
+        Span::Text { start, end } => &text[start as usize..end as usize],
+        _ => "",
+    };
+    let nodes: Vec<&str> = graph.nodes().map(|(id, _)| covered(graph.span(id))).collect();
+    assert_eq!(nodes, ["1", "neg(1)", "2.5", "add(neg(1), 2.5)", "sqrt(%x)"]);
+    assert_eq!(covered(&graph.effects[0].span), "save sqrt(%x) as \"a\"");
+    assert_eq!(covered(&graph.written_types()[0].2), "tensor<f32>");
+}
+
+#[test]
+fn cases() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases/parse");
+    let bless = std::env::var_os("IRC_BLESS").is_some();
+    let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "ig"));
+    files.sort();
+    assert!(files.len() >= 20);
+    let mut wrong = vec![];
+    for path in files {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let source = Source::new(name, fs::read_to_string(&path).unwrap());
+        let result = match parse(&source.text).into_result() {
+            Ok(graph) => print(&graph, None),
+            Err(errors) => errors.render(&source, false) + "\n",
+        };
+        let expected = path.with_extension("out");
+        if bless {
+            fs::write(expected, result).unwrap();
+        } else if fs::read_to_string(expected).unwrap_or_default() != result {
+            wrong.push(format!("{}:\n{result}", source.name));
+        }
+    }
+    assert!(wrong.is_empty(), "these came out otherwise (IRC_BLESS=1 writes them):\n{}", wrong.join("\n"));
+}

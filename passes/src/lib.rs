@@ -1,0 +1,6 @@
+//! Passes: pure functions from verified programs to programs and plans. No IO; nothing here fails on verified input.
+
+pub mod schedule;
+mod values;
+
+pub use schedule::schedule;

@@ -1,0 +1,355 @@
+//! The schedule: which stages run, for which rows, in which order.
+//!
+//! Two things are decided here. *Liveness*: a stage runs for a row only if something that the program saves or logs
+//! depends on it; stopping early and skipping a module whose output is set follow from that. *Shared prefixes*: forwards
+//! with the same tokens and the same writes so far are one row until their writes differ.
+//!
+//! The form is that of a staircase: at each stage, all rows that are ready travel as one flat batch of tokens, so that a
+//! sweep of patches written as a plain loop of traces walks over the weights once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    rc::Rc,
+};
+
+use irc_ir::{
+    graph::NodeId,
+    model::{HookId, ModelSpec},
+    op::Op,
+    plan::{Capture, Lane, LaneId, Schedule, StageStep, Step},
+    types::Name,
+    verify::Verified,
+};
+
+use crate::values::{Base, HookValue, Values, number};
+
+/// The schedule of a verified program.
+pub fn schedule(program: &Verified) -> Schedule {
+    let values = number(program);
+    let mut demand = Demand::new(program, &values);
+    for effect in &program.graph().effects {
+        demand.want(values.of[effect.value.index()]);
+    }
+    demand.settle();
+    let counts = demand.counts();
+    let Demand { lanes, tasks, wanted, .. } = demand;
+    let order = Order::new(program, &values, &lanes, tasks, wanted).run();
+    Schedule { lanes: lanes.lanes, steps: order, values: values.of, forwards: counts.0, stages_run: counts.1, stages_whole: counts.2 }
+}
+
+/// A stage of a lane: what it takes, gives and shows.
+#[derive(Default)]
+struct Task {
+    inputs: BTreeSet<NodeId>,
+    outputs: BTreeSet<NodeId>,
+    captures: Vec<(HookId, NodeId)>,
+    /// Values of the program that it needs: tokens and what is written.
+    host: BTreeSet<NodeId>,
+}
+
+type TaskId = (LaneId, usize);
+
+/// The tree of lanes.
+#[derive(Default)]
+struct Lanes {
+    lanes: Vec<Lane>,
+    base_of: Vec<usize>,
+    known: HashMap<(Option<LaneId>, usize, usize, Vec<(HookId, NodeId)>), LaneId>,
+}
+
+impl Lanes {
+    /// The lane in which a hook of a forward has its value.
+    fn find(&mut self, values: &Values, spec: &ModelSpec, value: &HookValue) -> LaneId {
+        let base = value.forward.base;
+        let mut lane = self.child(&values.bases[base], base, None, 0, vec![]);
+        let mut by_stage: BTreeMap<usize, Vec<(HookId, NodeId)>> = BTreeMap::new();
+        for (&hook, &written) in &value.forward.writes {
+            by_stage.entry(spec.hook_info(hook).stage).or_default().push((hook, written));
+        }
+        for (stage, writes) in by_stage {
+            lane = self.child(&values.bases[base], base, Some(lane), stage, writes);
+        }
+        lane
+    }
+
+    fn child(&mut self, base: &Base, base_id: usize, parent: Option<LaneId>, stage: usize, writes: Vec<(HookId, NodeId)>) -> LaneId {
+        let next = LaneId(self.lanes.len() as u32);
+        let id = *self.known.entry((parent, base_id, stage, writes.clone())).or_insert(next);
+        if id == next {
+            let Base { model, tokens, batch, length } = base.clone();
+            self.lanes.push(Lane { model, tokens, batch, length, parent, stage, writes });
+            self.base_of.push(base_id);
+        }
+        id
+    }
+
+    /// The lane whose value counts at a stage: the lane itself from its first stage on, before that its parent.
+    fn at(&self, mut lane: LaneId, stage: usize) -> LaneId {
+        while stage < self.lanes[lane.index()].stage {
+            lane = self.lanes[lane.index()].parent.unwrap_or_else(|| unreachable!("lanes without a parent begin with the first stage"));
+        }
+        lane
+    }
+}
+
+/// Finds what has to be computed, backwards from the effects.
+struct Demand<'a> {
+    program: &'a Verified,
+    values: &'a Values,
+    lanes: Lanes,
+    tasks: BTreeMap<TaskId, Task>,
+    /// Host values that are needed.
+    wanted: BTreeSet<NodeId>,
+    queue: Vec<NodeId>,
+    /// Model nodes that are needed, per lane.
+    needed: Vec<Vec<bool>>,
+    stages: HashMap<Name, Rc<[usize]>>,
+}
+
+impl<'a> Demand<'a> {
+    fn new(program: &'a Verified, values: &'a Values) -> Demand<'a> {
+        let stages = program.models().iter().map(|(name, spec)| {
+            let of = spec.stages().iter().enumerate().flat_map(|(at, stage)| stage.nodes.clone().map(move |_| at));
+            (name.clone(), of.collect())
+        });
+        let stages = stages.collect();
+        let (lanes, tasks, wanted) = (Lanes::default(), BTreeMap::new(), BTreeSet::new());
+        Demand { program, values, lanes, tasks, wanted, queue: vec![], needed: vec![], stages }
+    }
+
+    fn want(&mut self, value: NodeId) {
+        if self.wanted.insert(value) {
+            self.queue.push(value);
+        }
+    }
+
+    fn settle(&mut self) {
+        while let Some(value) = self.queue.pop() {
+            match self.values.hooks.get(&value) {
+                Some(hook_value) => self.want_hook(value, hook_value),
+                None => {
+                    let operands = self.program.graph().node(value).operands.clone();
+                    operands.iter().for_each(|operand| self.want(self.values.of[operand.index()]));
+                }
+            }
+        }
+    }
+
+    fn want_hook(&mut self, value: NodeId, hook_value: &HookValue) {
+        let model = &self.values.bases[hook_value.forward.base].model;
+        let spec = self.program.models()[model].clone();
+        let lane = self.lanes.find(self.values, &spec, hook_value);
+        let info = spec.hook_info(hook_value.hook);
+        let lane = self.lanes.at(lane, info.stage);
+        self.tasks.entry((lane, info.stage)).or_default().captures.push((hook_value.hook, value));
+        self.need(&spec, lane, info.node);
+    }
+
+    /// Marks what a node of a model needs in a lane, down to what is written, given or a weight.
+    fn need(&mut self, spec: &ModelSpec, lane: LaneId, node: NodeId) {
+        let stages = self.stages[&self.lanes.lanes[lane.index()].model].clone();
+        let mut stack = vec![(lane, node)];
+        while let Some((lane, node)) = stack.pop() {
+            if self.needed.len() < self.lanes.lanes.len() {
+                self.needed.resize(self.lanes.lanes.len(), vec![]);
+            }
+            let marks = &mut self.needed[lane.index()];
+            if marks.is_empty() {
+                marks.resize(spec.graph().len(), false);
+            }
+            if std::mem::replace(&mut marks[node.index()], true) {
+                continue;
+            }
+            let stage = stages[node.index()];
+            let task = self.tasks.entry((lane, stage)).or_default();
+            let written = spec.hook_at(node).and_then(|hook| {
+                let writes = &self.lanes.lanes[lane.index()].writes;
+                writes.iter().find(|(at, _)| *at == hook).map(|(_, value)| *value)
+            });
+            if let Some(value) = written {
+                task.host.insert(value);
+                self.want(value);
+                continue;
+            }
+            for &operand in &spec.graph().node(node).operands {
+                match &spec.graph().node(operand).op {
+                    Op::Weight { .. } | Op::Const { .. } => {}
+                    Op::Input { name, .. } => {
+                        if let (Some(tokens), "tokens") = (self.lanes.lanes[lane.index()].tokens, &**name) {
+                            self.tasks.entry((lane, stage)).or_default().host.insert(tokens);
+                            self.want(tokens);
+                        }
+                    }
+                    _ => {
+                        let maker = stages[operand.index()];
+                        let from = self.lanes.at(lane, maker);
+                        if maker != stage {
+                            self.tasks.entry((lane, stage)).or_default().inputs.insert(operand);
+                            self.tasks.entry((from, maker)).or_default().outputs.insert(operand);
+                        }
+                        stack.push((from, operand));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Forwards that effects depend on, stages that run for them, stages if each ran whole.
+    fn counts(&self) -> (usize, usize, usize) {
+        let live = self.program.graph().live();
+        let alive: Vec<&Name> = self.values.forwards.iter().filter(|(id, _)| live[id.index()]).map(|(_, model)| model).collect();
+        let whole = alive.iter().map(|model| self.program.models()[*model].stages().len()).sum();
+        (alive.len(), self.tasks.len(), whole)
+    }
+}
+
+/// Something that waits for others.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Item {
+    Task(LaneId, usize),
+    Value(NodeId),
+}
+
+/// Puts tasks, host operations and effects in order.
+struct Order<'a> {
+    program: &'a Verified,
+    values: &'a Values,
+    lanes: &'a Lanes,
+    tasks: BTreeMap<TaskId, Task>,
+    /// How many things each item still waits for, and who waits for it.
+    waits: HashMap<Item, usize>,
+    users: HashMap<Item, Vec<Item>>,
+    /// Tasks that wait for nothing more, by model and stage.
+    ready: BTreeMap<Name, Vec<Vec<LaneId>>>,
+    steps: Vec<Step>,
+    next_effect: usize,
+    done: Vec<bool>,
+}
+
+impl<'a> Order<'a> {
+    fn new(program: &'a Verified, values: &'a Values, lanes: &'a Lanes, tasks: BTreeMap<TaskId, Task>, wanted: BTreeSet<NodeId>) -> Order<'a> {
+        let ready = program.models().iter().map(|(name, spec)| (name.clone(), vec![vec![]; spec.stages().len()])).collect();
+        let done = vec![false; program.graph().len()];
+        let (waits, users) = (HashMap::new(), HashMap::new());
+        let mut order = Order { program, values, lanes, tasks, waits, users, ready, steps: vec![], next_effect: 0, done };
+        order.link(&wanted);
+        order
+    }
+
+    fn link(&mut self, wanted: &BTreeSet<NodeId>) {
+        let mut edges: Vec<(Item, Item)> = vec![];
+        for (&(lane, stage), task) in &self.tasks {
+            let user = Item::Task(lane, stage);
+            self.waits.insert(user, 0);
+            edges.extend(task.host.iter().map(|&value| (Item::Value(value), user)));
+            edges.extend(task.captures.iter().map(|&(_, value)| (user, Item::Value(value))));
+            let spec = &self.program.models()[&self.lanes.lanes[lane.index()].model];
+            let makers: BTreeSet<usize> = task.inputs.iter().map(|input| spec.stages().partition_point(|s| s.nodes.end <= input.index())).collect();
+            edges.extend(makers.into_iter().map(|maker| (Item::Task(self.lanes.at(lane, maker), maker), user)));
+        }
+        for &value in wanted {
+            self.waits.entry(Item::Value(value)).or_insert(0);
+            if !self.values.hooks.contains_key(&value) {
+                let operands = self.program.graph().node(value).operands.iter().map(|operand| self.values.of[operand.index()]);
+                edges.extend(operands.map(|operand| (Item::Value(operand), Item::Value(value))));
+            }
+        }
+        for (from, to) in edges {
+            *self.waits.entry(to).or_insert(0) += 1;
+            self.users.entry(from).or_default().push(to);
+        }
+    }
+
+    fn run(mut self) -> Vec<Step> {
+        let mut free: Vec<Item> = self.waits.iter().filter(|(_, waits)| **waits == 0).map(|(item, _)| *item).collect();
+        free.sort();
+        free.into_iter().for_each(|item| self.release(item));
+        self.flush_effects();
+        let models: Vec<(Name, usize)> = self.ready.iter().map(|(name, stages)| (name.clone(), stages.len())).collect();
+        while self.ready.values().flatten().any(|lanes| !lanes.is_empty()) {
+            for (model, stages) in &models {
+                for stage in 0..*stages {
+                    loop {
+                        let lanes = self.ready.get_mut(model).map(|ready| std::mem::take(&mut ready[stage])).unwrap_or_default();
+                        if lanes.is_empty() {
+                            break;
+                        }
+                        self.run_stage(model, stage, lanes);
+                    }
+                }
+            }
+        }
+        debug_assert_eq!(self.next_effect, self.program.graph().effects.len(), "every effect has its place");
+        self.steps
+    }
+
+    /// An item waits for nothing more.
+    fn release(&mut self, item: Item) {
+        let mut stack = vec![item];
+        while let Some(item) = stack.pop() {
+            match item {
+                Item::Task(lane, stage) => {
+                    let model = &self.lanes.lanes[lane.index()].model;
+                    if let Some(ready) = self.ready.get_mut(model) {
+                        ready[stage].push(lane);
+                    }
+                }
+                Item::Value(value) => {
+                    if !self.values.hooks.contains_key(&value) {
+                        self.steps.push(Step::Host(value));
+                    }
+                    self.done[value.index()] = true;
+                    stack.extend(self.served(item));
+                }
+            }
+        }
+    }
+
+    /// The items that waited for this one alone.
+    fn served(&mut self, item: Item) -> Vec<Item> {
+        let users = self.users.remove(&item).unwrap_or_default();
+        let mut free: Vec<Item> = users.into_iter().filter(|user| {
+            let waits = self.waits.entry(*user).or_insert(1);
+            *waits -= 1;
+            *waits == 0
+        }).collect();
+        free.reverse();
+        free
+    }
+
+    /// Runs a stage for lanes that are ready, together where they set the same hooks and give the same values.
+    fn run_stage(&mut self, model: &Name, stage: usize, mut lanes: Vec<LaneId>) {
+        lanes.sort();
+        let mut groups: BTreeMap<(Vec<HookId>, Vec<NodeId>, Vec<NodeId>), Vec<LaneId>> = BTreeMap::new();
+        for lane in lanes {
+            let own = &self.lanes.lanes[lane.index()];
+            let written = if own.stage == stage { own.writes.iter().map(|(hook, _)| *hook).collect() } else { vec![] };
+            let task = &self.tasks[&(lane, stage)];
+            let key = (written, task.inputs.iter().copied().collect(), task.outputs.iter().copied().collect());
+            groups.entry(key).or_default().push(lane);
+        }
+        for ((_, inputs, outputs), lanes) in groups {
+            let captures = lanes.iter().flat_map(|&lane| {
+                self.tasks[&(lane, stage)].captures.iter().map(move |&(hook, value)| Capture { lane, hook, value })
+            });
+            let captures = captures.collect();
+            self.steps.push(Step::Stage(StageStep { model: model.clone(), stage, lanes: lanes.clone(), inputs, outputs, captures }));
+            for lane in lanes {
+                for item in self.served(Item::Task(lane, stage)) {
+                    self.release(item);
+                }
+            }
+            self.flush_effects();
+        }
+    }
+
+    fn flush_effects(&mut self) {
+        let effects = &self.program.graph().effects;
+        while let Some(effect) = effects.get(self.next_effect)
+            && self.done[self.values.of[effect.value.index()].index()]
+        {
+            self.steps.push(Step::Effect(self.next_effect));
+            self.next_effect += 1;
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Equal values are one value: value numbering with the laws of forwards.
+//!
+//! A forward is a base and a map from hooks to written values, never a chain of writes. The laws that are used:
+//!
+//! ```text
+//! read i (write i f v)   = v
+//! read j (write i f v)   = read j f             unless i reaches j
+//! apply m (x)            = read m.output (write m.input f x)     for any f of x's shape
+//! ```
+
+use std::collections::{BTreeMap, HashMap};
+
+use irc_ir::{
+    graph::{NodeId, Operands},
+    infer::Models,
+    model::{HookId, ModelSpec},
+    op::Op,
+    types::{Name, Type},
+    verify::Verified,
+};
+
+/// Which forwards share everything but their writes.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Base {
+    pub(crate) model: Name,
+    /// None for the nameless forward of an applied module, whose tokens nobody looks at.
+    pub(crate) tokens: Option<NodeId>,
+    pub(crate) batch: usize,
+    pub(crate) length: usize,
+}
+
+/// A forward as a value: what is written where.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct ForwardValue {
+    pub(crate) base: usize,
+    pub(crate) writes: BTreeMap<HookId, NodeId>,
+}
+
+/// The value at a hook of a forward.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct HookValue {
+    pub(crate) forward: ForwardValue,
+    pub(crate) hook: HookId,
+}
+
+/// The distinct values of a program.
+pub(crate) struct Values {
+    /// For each node, the first node that has the same value.
+    pub(crate) of: Vec<NodeId>,
+    /// What the values are that come out of forwards, by their first node.
+    pub(crate) hooks: HashMap<NodeId, HookValue>,
+    pub(crate) bases: Vec<Base>,
+    /// Forwards and applied modules, equal ones counted as often as they are written.
+    pub(crate) forwards: HashMap<NodeId, Name>,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum Key {
+    Op(Op, Operands),
+    Hook(HookValue),
+}
+
+struct Numbering<'a> {
+    program: &'a Verified,
+    values: Values,
+    forward_of: HashMap<NodeId, ForwardValue>,
+    base_ids: HashMap<Base, usize>,
+    known: HashMap<Key, NodeId>,
+}
+
+/// Numbers the values of a program.
+pub(crate) fn number(program: &Verified) -> Values {
+    let values = Values { of: vec![], hooks: HashMap::new(), bases: vec![], forwards: HashMap::new() };
+    let mut numbering = Numbering { program, values, forward_of: HashMap::new(), base_ids: HashMap::new(), known: HashMap::new() };
+    for (id, node) in program.graph().nodes() {
+        let value = numbering.value_of(id, &node.op, &node.operands);
+        numbering.values.of.push(value);
+    }
+    numbering.values
+}
+
+impl Numbering<'_> {
+    fn models(&self) -> &Models {
+        self.program.models()
+    }
+
+    fn value_of(&mut self, id: NodeId, op: &Op, operands: &Operands) -> NodeId {
+        let operands: Operands = operands.iter().map(|operand| self.values.of[operand.index()]).collect();
+        match op {
+            Op::Forward { model } => {
+                let Type::Forward(ty) = self.program.ty(id) else { return id };
+                let (batch, length) = (ty.batch.as_usize().unwrap_or(0), ty.tokens.as_usize().unwrap_or(0));
+                let base = self.base(Base { model: model.clone(), tokens: Some(operands[0]), batch, length });
+                self.forward_of.insert(id, ForwardValue { base, writes: BTreeMap::new() });
+                self.values.forwards.insert(id, model.clone());
+                id
+            }
+            Op::Write { hook } => {
+                let mut forward = self.forward_of[&operands[0]].clone();
+                forward.writes.insert(self.hook(&forward, hook), operands[1]);
+                self.forward_of.insert(id, forward);
+                id
+            }
+            Op::Read { hook } => {
+                let forward = self.forward_of[&operands[0]].clone();
+                let hook = self.hook(&forward, hook);
+                self.read(id, forward, hook)
+            }
+            Op::Apply { model, module } => {
+                let spec = self.models()[model].clone();
+                let Ok(module) = spec.module(module) else { return id };
+                let base = self.applied_base(model, &spec, module.input, self.program.ty(operands[0]));
+                let base = self.base(base);
+                self.values.forwards.insert(id, model.clone());
+                self.read(id, ForwardValue { base, writes: BTreeMap::from([(module.input, operands[0])]) }, module.output)
+            }
+            _ => *self.known.entry(Key::Op(op.clone(), operands)).or_insert(id),
+        }
+    }
+
+    fn read(&mut self, id: NodeId, mut forward: ForwardValue, hook: HookId) -> NodeId {
+        if let Some(&written) = forward.writes.get(&hook) {
+            return written;
+        }
+        let spec = self.models()[&self.values.bases[forward.base].model].clone();
+        forward.writes.retain(|&written, _| spec.reaches(written, hook));
+        let value = HookValue { forward, hook };
+        let first = *self.known.entry(Key::Hook(value.clone())).or_insert(id);
+        self.values.hooks.entry(first).or_insert(value);
+        first
+    }
+
+    fn hook(&self, forward: &ForwardValue, name: &str) -> HookId {
+        let model = &self.values.bases[forward.base].model;
+        self.models()[model].hook(name).unwrap_or_else(|error| unreachable!("a verified program reads hooks that exist: {error}"))
+    }
+
+    fn base(&mut self, base: Base) -> usize {
+        let next = self.values.bases.len();
+        let index = *self.base_ids.entry(base.clone()).or_insert(next);
+        if index == next {
+            self.values.bases.push(base);
+        }
+        index
+    }
+
+    /// The rows of an applied module: what precedes the hook's own dimensions; one sequence of all positions where that
+    /// is not [batch, tokens].
+    fn applied_base(&self, model: &Name, spec: &ModelSpec, input: HookId, given: &Type) -> Base {
+        let shape: Vec<usize> = given.as_tensor().map(|ty| ty.shape.iter().filter_map(|dim| dim.as_usize()).collect()).unwrap_or_default();
+        let tail = spec.hook_type(input).rank().saturating_sub(2);
+        let leading = &shape[..shape.len().saturating_sub(tail)];
+        let (batch, length) = match leading {
+            [batch, length] => (*batch, *length),
+            other => (1, other.iter().product()),
+        };
+        Base { model: model.clone(), tokens: None, batch, length }
+    }
+}

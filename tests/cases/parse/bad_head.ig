@@ -1,0 +1,4 @@
+graph patch models { m: "smollm2" } {
+  %a = forward("Hello") {model: m}
+  %b = nge(%a)
+}

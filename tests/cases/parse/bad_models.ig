@@ -1,0 +1,3 @@
+graph @g models { m: smollm2 } {
+  %a = forward("Hello") {model: m}
+}

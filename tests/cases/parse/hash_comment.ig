@@ -1,0 +1,5 @@
+graph @g {
+  # A comment.
+  %a = 1  # Another.
+  save %a as "a"
+}

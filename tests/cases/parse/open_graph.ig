@@ -1,0 +1,3 @@
+graph @g {
+  %a = const {value: 1}
+  save %a as "a"

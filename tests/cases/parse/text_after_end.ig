@@ -1,0 +1,4 @@
+graph @g {
+  %a = neg(1)}
+  save %a as "a"
+}
