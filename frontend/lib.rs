@@ -27,6 +27,7 @@
 //! The layers, each a crate of its own: [`ir`] is the language, [`passes`] decides what runs, [`backends`] run it, and this
 //! crate is for people: [`trace`] to write programs in Rust, [`models`] to find them, the `irc` command for files.
 
+pub mod cli;
 pub mod models;
 pub mod recorder;
 pub mod run;

@@ -8,7 +8,7 @@ use irc_ir::{
     code::Code,
     diagnostic::{Diagnostic, Diagnostics, Span},
     eval::Value,
-    graph::{Graph, NodeId},
+    graph::{Effect, Graph, NodeId, Operands},
     infer::Models,
     op::Op,
     tensor::Tensor,
@@ -39,7 +39,9 @@ pub fn check(mut graph: Graph, models: &BTreeMap<Name, Model>) -> Result<Verifie
             let bound = |diagnostic: &Diagnostic| diagnostic.code != Code::E2008 || found.is_empty();
             let more: Vec<Diagnostic> = more.0.into_iter().filter(bound).collect();
             found.extend(more);
-            Err(Diagnostics(found))
+            let mut found = Diagnostics(found);
+            found.sort();
+            Err(found)
         }
     }
 }
@@ -75,29 +77,57 @@ pub fn run_verified(
 /// Replaces the texts that forwards take by their token ids.
 fn bind_prompts(graph: &mut Graph, models: &BTreeMap<Name, Model>) -> Vec<Diagnostic> {
     let mut found = vec![];
-    let prompts: Vec<(NodeId, NodeId, Name, Name)> = graph.nodes().filter_map(|(id, node)| {
-        let Op::Forward { model } = &node.op else { return None };
-        let operand = *node.operands.first()?;
-        match &graph.node(operand).op {
-            Op::Const { value: Literal::Str(text) } => Some((id, operand, model.clone(), text.clone())),
-            _ => None,
-        }
-    }).collect();
-    for (forward, operand, model, text) in prompts {
-        let Some(model) = models.get(&model) else { continue };
-        match model.encode(&text) {
+    let mut bound: BTreeMap<NodeId, Op> = BTreeMap::new();
+    for (forward, node) in graph.nodes() {
+        let (Op::Forward { model }, Some(&operand)) = (&node.op, node.operands.first()) else { continue };
+        let (Op::Const { value: Literal::Str(text) }, Some(model)) = (&graph.node(operand).op, models.get(model)) else { continue };
+        match model.encode(text) {
             Ok(ids) if ids.is_empty() => {
                 let error = Diagnostic::error(Code::E2004, "the prompt is empty: a forward needs at least one token");
-                found.push(error.label(graph.span(forward).clone(), ""));
+                found.push(error.or_label(graph.span(operand)).or_label(graph.span(forward)));
             }
-            Ok(ids) => {
-                let tokens = Tensor::new([1, ids.len()], ids);
-                graph.set_op(operand, Op::Const { value: (&tokens).into() });
-            }
+            Ok(ids) => drop(bound.insert(forward, Op::Const { value: (&Tensor::new([1, ids.len()], ids)).into() })),
             Err(error) => found.push(error.or_label(graph.span(operand)).or_label(graph.span(forward))),
         }
     }
+    // A text that is used for nothing else becomes its ids where it stands. Another stays what it is: it may be saved, or be
+    // the prompt of a model with another tokenizer.
+    let mut by_text: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
+    bound.keys().for_each(|forward| by_text.entry(graph.node(*forward).operands[0]).or_default().push(*forward));
+    let uses = graph.uses();
+    for (text, forwards) in by_text {
+        let ids = bound[&forwards[0]].clone();
+        let alone = uses[text.index()] as usize == forwards.len() && graph.written_types().iter().all(|(id, ..)| *id != text);
+        if alone && forwards.iter().all(|forward| bound[forward] == ids) {
+            graph.set_op(text, ids);
+            forwards.iter().for_each(|forward| drop(bound.remove(forward)));
+        }
+    }
+    if !bound.is_empty() {
+        *graph = with_own_prompts(graph, &bound);
+    }
     found
+}
+
+/// The graph with an operand of its own for each of these forwards.
+fn with_own_prompts(graph: &Graph, prompts: &BTreeMap<NodeId, Op>) -> Graph {
+    let mut new = Graph::new(graph.name.clone());
+    new.models = graph.models.clone();
+    let mut moved: Vec<NodeId> = Vec::with_capacity(graph.len());
+    for (id, node) in graph.nodes() {
+        let mut operands: Operands = node.operands.iter().map(|operand| moved[operand.index()]).collect();
+        if let Some(prompt) = prompts.get(&id) {
+            operands[0] = new.add(prompt.clone(), [], graph.span(node.operands[0]).clone());
+        }
+        let place = new.add(node.op.clone(), operands, graph.span(id).clone());
+        if let Some(label) = graph.label(id) {
+            new.set_label(place, label.clone());
+        }
+        moved.push(place);
+    }
+    graph.written_types().iter().for_each(|(id, ty, span)| new.write_type(moved[id.index()], ty.clone(), span.clone()));
+    new.effects = graph.effects.iter().map(|effect| Effect { value: moved[effect.value.index()], ..effect.clone() }).collect();
+    new
 }
 
 /// What a program saved.

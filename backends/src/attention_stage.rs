@@ -1,13 +1,10 @@
 //! Attention stages: our attention for all rows at once, and the hooks inside it.
 
-use std::{
-    collections::BTreeMap,
-    ops::Range,
-};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use irc_ir::{
     diagnostic::Diagnostic,
-    model::{self, HookId},
+    model::{self, HookId, RotaryShape},
     tensor::Tensor,
 };
 
@@ -20,7 +17,7 @@ use crate::{
 pub(crate) struct AttentionStage {
     shape: model::Attention,
     kernel: Attention,
-    rotary: Option<Rotary>,
+    rotary: Option<Arc<Rotary>>,
 }
 
 /// A lane in the flat batch: `batch` sequences of `length` tokens from `start` on.
@@ -64,11 +61,19 @@ pub(crate) struct Request<'a> {
 }
 
 impl AttentionStage {
-    pub(crate) fn new(shape: &model::Attention) -> AttentionStage {
+    /// `rotaries` keeps the tables of angles, which layers share.
+    pub(crate) fn new(shape: &model::Attention, rotaries: &mut Vec<(RotaryShape, Arc<Rotary>)>) -> AttentionStage {
         let s = shape.shape;
         let heads = Heads { heads: s.heads, kv_heads: s.kv_heads, head_dim: s.head_size };
         let kernel = Attention::new(heads, s.scale).with_causal(s.causal).with_window(s.window);
-        let rotary = s.rotary.map(|rotary| Rotary::new(rotary.base as f32, rotary.rotated));
+        let rotary = s.rotary.map(|wanted| match rotaries.iter().find(|(known, _)| *known == wanted) {
+            Some((_, shared)) => shared.clone(),
+            None => {
+                let made = Arc::new(Rotary::new(wanted.base as f32, wanted.rotated));
+                rotaries.push((wanted, made.clone()));
+                made
+            }
+        });
         AttentionStage { shape: shape.clone(), kernel, rotary }
     }
 
@@ -100,7 +105,8 @@ impl AttentionStage {
             let shown = lanes_of(hooks.scores, at) || lanes_of(hooks.pattern, at);
             if !by_parts && !shown {
                 whole_rows.extend(lane.rows());
-                (all_scores.push(empty()), all_patterns.push(empty()));
+                all_scores.push(empty());
+                all_patterns.push(empty());
                 continue;
             }
             let square = [lane.batch, heads.heads, lane.length, lane.length];

@@ -26,13 +26,12 @@ use crate::{
     attention_stage::{AttentionStage, HookTensor, Request, Span},
     failed,
     positionwise::FlatBatch,
-    weights::Weights,
 };
 
 /// The backend that runs schedules on an engine.
 pub struct Driven {
     engine: Box<dyn Engine>,
-    loaded: Mutex<Vec<(Arc<Weights>, Arc<Ready>)>>,
+    loaded: Mutex<Vec<(Handle, Arc<Ready>)>>,
 }
 
 /// A model that is ready to run, kept for the next program.
@@ -60,17 +59,21 @@ impl Driven {
 
     fn ready(&self, handle: &Handle) -> Result<Arc<Ready>, Diagnostic> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, ready)) = loaded.iter().find(|(weights, _)| Arc::ptr_eq(weights, &handle.weights)) {
+        // One set of weights may serve several architectures.
+        let same = |known: &Handle| Arc::ptr_eq(&known.weights, &handle.weights) && Arc::ptr_eq(&known.spec, &handle.spec);
+        if let Some((_, ready)) = loaded.iter().find(|(known, _)| same(known)) {
             return Ok(ready.clone());
         }
         let stages = handle.spec.stages();
+        let mut rotaries = vec![];
         let attention = stages.iter().map(|stage| match &stage.kind {
             StageKind::Positionwise => None,
-            StageKind::Attention(attention) => Some(AttentionStage::new(attention)),
+            StageKind::Attention(attention) => Some(AttentionStage::new(attention, &mut rotaries)),
         });
         let stage_of = stages.iter().enumerate().flat_map(|(at, stage)| stage.nodes.clone().map(move |_| at)).collect();
-        let ready = Arc::new(Ready { model: self.engine.load(handle)?, attention: attention.collect(), stage_of });
-        loaded.push((handle.weights.clone(), ready.clone()));
+        let attention = attention.collect();
+        let ready = Arc::new(Ready { model: self.engine.load(handle)?, attention, stage_of });
+        loaded.push((handle.clone(), ready.clone()));
         Ok(ready)
     }
 }
@@ -162,7 +165,11 @@ impl<'a> Execution<'a> {
                 Step::Stage(step) => {
                     for &lane in &step.lanes {
                         for &input in &step.inputs {
-                            *self.lane_uses.entry((self.origin(step, lane, input), input)).or_default() += 1;
+                            if self.is_given(step, input) {
+                                continue;
+                            }
+                            let key = (self.origin(step, lane, input), input);
+                            *self.lane_uses.entry(key).or_default() += 1;
                         }
                         self.host_values(step, lane).for_each(|value| self.uses[value.index()] += 1);
                     }
@@ -178,6 +185,11 @@ impl<'a> Execution<'a> {
 
     fn value(&self, node: NodeId) -> NodeId {
         self.schedule.values[node.index()]
+    }
+
+    /// Whether an input of a stage is one of the model: what no lane makes.
+    fn is_given(&self, step: &StageStep, input: NodeId) -> bool {
+        matches!(self.program.models()[&step.model].graph().node(input).op, Op::Input { .. })
     }
 
     /// The lane that made an input of a stage.
@@ -196,7 +208,8 @@ impl<'a> Execution<'a> {
     fn host_values(&self, step: &StageStep, lane: LaneId) -> impl Iterator<Item = NodeId> + use<> {
         let info = &self.schedule.lanes[lane.index()];
         let written = if info.stage == step.stage { info.writes.clone() } else { vec![] };
-        let tokens = if step.stage == 0 { info.tokens } else { None };
+        let looks = step.inputs.iter().any(|input| self.is_given(step, *input));
+        let tokens = if looks { info.tokens } else { None };
         written.into_iter().map(|(_, value)| value).chain(tokens)
     }
 
@@ -254,7 +267,7 @@ impl<'a> Execution<'a> {
         let ready = self.ready[&step.model].clone();
         let spans = self.spans(step);
         let mut inputs = BTreeMap::new();
-        for &input in &step.inputs {
+        for &input in step.inputs.iter().filter(|input| !matches!(spec.graph().node(**input).op, Op::Input { .. })) {
             let parts = step.lanes.iter().map(|&lane| self.take_lane(self.origin(step, lane, input), input)).collect::<Result<Vec<_>, _>>()?;
             inputs.insert(input, Tensor::joined(&parts));
         }
@@ -292,7 +305,9 @@ impl<'a> Execution<'a> {
             let info = self.schedule.lanes[lane.index()].clone();
             for (hook, value) in info.writes.iter().filter(|_| info.stage == step.stage) {
                 let sizes = hook_sizes(spec, *hook, info.batch, info.length)?;
-                let value = self.take_tensor(*value)?.reshaped(sizes);
+                let place = *value;
+                let value = self.take_tensor(place)?.reshaped(sizes);
+                self.check_ids(spec, spec.hook_info(*hook).node, &value, place)?;
                 writes.entry(*hook).or_default().push(value);
             }
         }
@@ -309,9 +324,6 @@ impl<'a> Execution<'a> {
         writes: BTreeMap<HookId, Vec<Tensor>>,
     ) -> Result<(), Diagnostic> {
         let tokens = spans.iter().map(|span| span.tokens().len()).sum();
-        if tokens == 0 {
-            return Err(failed("a stage has no tokens to run for"));
-        }
         self.model_inputs(step, spec, spans, &mut known)?;
         for (hook, values) in writes {
             let flat: Vec<Tensor> = values.iter().map(flatten).collect();
@@ -342,32 +354,40 @@ impl<'a> Execution<'a> {
         Ok(())
     }
 
-    /// Token ids and positions, where a stage looks at them.
+    /// Positions, and token ids where the stage looks at them.
     fn model_inputs(&mut self, step: &StageStep, spec: &ModelSpec, spans: &[Span], known: &mut BTreeMap<NodeId, Tensor>) -> Result<(), Diagnostic> {
         for (id, node) in spec.graph().nodes().take_while(|(_, node)| matches!(node.op, Op::Input { .. })) {
-            let Op::Input { name, .. } = &node.op else { continue };
             let mut flat: Vec<i64> = vec![];
-            for (&lane, span) in step.lanes.iter().zip(spans) {
-                match (&**name, self.schedule.lanes[lane.index()].tokens) {
-                    ("positions", _) => (0..span.batch).for_each(|_| flat.extend(0..span.length as i64)),
-                    (_, Some(tokens)) if step.stage == 0 => {
-                        let ids = self.take_tensor(tokens)?.into_values::<i64>().ok_or_else(|| failed("token ids are i64"))?;
-                        if let Some(wrong) = ids.iter().find(|id| !(0..spec.vocabulary() as i64).contains(*id)) {
-                            let error = failed(format!("token id {wrong} lies outside the vocabulary of {}", spec.vocabulary()));
-                            return Err(error.or_label(self.program.graph().span(tokens)));
-                        }
-                        flat.extend(ids);
-                    }
-                    // Nobody looks at the tokens of an applied module.
-                    _ => {}
+            if matches!(&node.op, Op::Input { name, .. } if &**name == "positions") {
+                spans.iter().for_each(|span| (0..span.batch).for_each(|_| flat.extend(0..span.length as i64)));
+            } else if step.inputs.contains(&id) {
+                for lane in &step.lanes {
+                    let place = self.schedule.lanes[lane.index()].tokens.ok_or_else(|| failed("an applied module has no tokens"))?;
+                    let ids = self.take_tensor(place)?;
+                    self.check_ids(spec, id, &ids, place)?;
+                    flat.extend(ids.into_values::<i64>().ok_or_else(|| failed("token ids are i64"))?);
                 }
+            } else {
+                continue;
             }
-            let tokens: usize = spans.iter().map(|span| span.tokens().len()).sum();
-            if flat.len() == tokens {
-                known.insert(id, Tensor::new([tokens], flat));
-            }
+            known.insert(id, Tensor::new([flat.len()], flat));
         }
         Ok(())
+    }
+
+    /// Whether a model has rows for the ids that it is given at a node: engines take negative ones for places from the end.
+    fn check_ids(&self, spec: &ModelSpec, node: NodeId, ids: &Tensor, place: NodeId) -> Result<(), Diagnostic> {
+        let Some(ids) = ids.values::<i64>() else { return Ok(()) };
+        let source = spec.source(node);
+        let tables = spec.graph().nodes().filter(|(_, node)| node.op == Op::Embedding {} && spec.source(node.operands[1]) == source);
+        let rows = tables.filter_map(|(_, node)| spec.node_type(node.operands[0]).as_tensor()?.shape[0].as_known()).min();
+        match ids.iter().find(|id| rows.is_some_and(|rows| !(0..rows).contains(*id))) {
+            Some(wrong) => {
+                let message = format!("id {wrong} has no row in an embedding of {}", rows.unwrap_or_default());
+                Err(failed(message).or_label(self.program.graph().span(place)))
+            }
+            None => Ok(()),
+        }
     }
 
     fn attention(

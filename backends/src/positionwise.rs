@@ -11,6 +11,7 @@ use irc_ir::{
     model::ModelSpec,
     op::Op,
     tensor::Tensor,
+    types::DType,
 };
 
 use crate::{Caps, LoadedModel, failed};
@@ -60,11 +61,20 @@ impl FlatBatch<'_> {
         if missing.is_empty() {
             return Ok(());
         }
+        if self.tokens == 0 {
+            // An applied module may be given nothing.
+            for node in missing {
+                let (dtype, sizes) = self.sizes(node, 0)?;
+                self.known.insert(node, Tensor::from_le_bytes(dtype, sizes, &[]).ok_or_else(|| failed("nothing has no bytes"))?);
+            }
+            return Ok(());
+        }
         match self.frontier(&missing) {
             Frontier::Clear(given) => self.call(&given, &missing),
             // Some hook was set that shares its source with a value that is needed as well. Operation by operation there
             // is no such clash, since no operation has two operands of one source.
             Frontier::Clash(computed) => computed.into_iter().try_for_each(|node| match self.frontier(&BTreeSet::from([node])) {
+                _ if self.nearest(node).is_some() => Ok(()),
                 Frontier::Clear(given) => self.call(&given, &BTreeSet::from([node])),
                 Frontier::Clash(_) => Err(failed(format!("node {node:?} needs one value in two forms"))),
             }),
@@ -80,7 +90,8 @@ impl FlatBatch<'_> {
         let mut clash = false;
         while let Some(node) = stack.pop() {
             if let Some(known) = self.nearest(node) {
-                let other = given.insert(self.spec.source(known), known);
+                // Under the node's own source: a hook that is a value of its own may get what is known of its operand.
+                let other = given.insert(self.spec.source(node), known);
                 clash |= other.is_some_and(|other| other != known);
                 continue;
             }
@@ -92,6 +103,24 @@ impl FlatBatch<'_> {
         }
         clash |= given.keys().any(|source| computed.contains(source));
         if clash { Frontier::Clash(computed) } else { Frontier::Clear(given) }
+    }
+
+    /// Type and sizes of a node's value for some tokens.
+    fn sizes(&self, node: NodeId, tokens: usize) -> Result<(DType, Vec<usize>), Diagnostic> {
+        let ty = self.spec.node_type(node).as_tensor().filter(|ty| ty.rank() >= 2).ok_or_else(|| failed(format!("node {node:?} has no tokens")))?;
+        Ok((ty.dtype, [tokens].into_iter().chain(ty.shape[2..].iter().filter_map(|dim| dim.as_usize())).collect()))
+    }
+
+    /// Engines come from elsewhere, too.
+    fn check(&self, want: &[NodeId], outputs: &[Tensor], tokens: usize) -> Result<(), Diagnostic> {
+        if want.len() != outputs.len() {
+            return Err(failed(format!("the engine gives {} values for {}", outputs.len(), want.len())));
+        }
+        want.iter().zip(outputs).try_for_each(|(node, output)| {
+            let (dtype, sizes) = self.sizes(*node, tokens)?;
+            let right = output.dtype() == dtype && output.shape() == sizes;
+            if right { Ok(()) } else { Err(failed(format!("the engine gives {} for node {node:?}, which is {dtype} {sizes:?}", output.ty()))) }
+        })
     }
 
     /// One computation on the engine: in chunks that it likes, padded to the rows that it needs.
@@ -112,6 +141,7 @@ impl FlatBatch<'_> {
             let refs: Vec<(NodeId, &Tensor)> = parts.iter().map(|(node, tensor)| (*node, tensor)).collect();
             let outputs = self.model.run(&refs, &want)?;
             self.calls += 1;
+            self.check(&want, &outputs, parts.first().map_or(to - from, |(_, part)| part.shape()[0]))?;
             for (all, output) in joined.iter_mut().zip(outputs) {
                 all.push(if padding > 0 { output.part(0..to - from) } else { output });
             }

@@ -3,13 +3,13 @@
 //! Slow, obvious, and the oracle: there is no schedule, no batch and no engine, only what the words mean. A read asks for a
 //! node of the model's graph; a node that was written has the written value, all others are evaluated.
 
-use std::{collections::HashMap, time::Instant};
+use std::{borrow::Cow, collections::HashMap, time::Instant};
 
 use irc_ir::{
     diagnostic::Diagnostic,
     eval::{Value, eval},
     graph::{EffectKind, NodeId},
-    model::{HookId, ModelSpec},
+    model::HookId,
     op::Op,
     tensor::Tensor,
     types::{Dim, Name},
@@ -162,29 +162,23 @@ impl Pass {
                 graph.node(id).operands.iter().for_each(|operand| needed[operand.index()] = true);
             }
         }
-        // How often a value is still needed; all but hooks go with their last use.
-        let mut weights: HashMap<NodeId, Value> = HashMap::new();
         for (at, _) in needed.iter().enumerate().filter(|(_, needed)| **needed) {
             let id = NodeId::new(at);
-            if self.nodes.contains_key(&id) {
-                continue;
-            }
-            if let Op::Weight { name, .. } = &graph.node(id).op {
-                let decl = spec.weights().iter().find(|decl| decl.name == *name).ok_or_else(|| failed(format!("`{name}` is no weight")))?;
-                weights.insert(id, handle.weights.tensor(decl)?.into());
+            // Weights are taken where they are used, and not kept.
+            if self.nodes.contains_key(&id) || matches!(graph.node(id).op, Op::Weight { .. }) {
                 continue;
             }
             let value = match written(self, id) {
                 Some(value) => value,
-                None => self.compute(spec, id, &weights)?,
+                None => self.compute(handle, id)?,
             };
-            graph.node(id).operands.iter().for_each(|operand| drop(weights.remove(operand)));
             self.nodes.insert(id, value);
         }
         Ok(self.nodes[&wanted].clone())
     }
 
-    fn compute(&self, spec: &ModelSpec, id: NodeId, weights: &HashMap<NodeId, Value>) -> Result<Value, Diagnostic> {
+    fn compute(&self, handle: &Handle, id: NodeId) -> Result<Value, Diagnostic> {
+        let spec = &handle.spec;
         let node = spec.graph().node(id);
         if let Op::Input { name, .. } = &node.op {
             let positions = || (0..self.batch).flat_map(|_| 0..self.length as i64).collect();
@@ -198,10 +192,15 @@ impl Pass {
             Op::Reshape { shape } => Op::Reshape { shape: shape.iter().map(|dim| dim.substitute(&|symbol| self.size(symbol))).collect() },
             op => op.clone(),
         };
-        let operands = node.operands.iter().map(|operand| {
-            weights.get(operand).or_else(|| self.nodes.get(operand)).ok_or_else(|| failed(format!("node {operand:?} has no value")))
+        let operands = node.operands.iter().map(|operand| match &spec.graph().node(*operand).op {
+            Op::Weight { name, .. } => {
+                let decl = spec.weights().iter().find(|decl| decl.name == *name).ok_or_else(|| failed(format!("`{name}` is no weight")))?;
+                Ok(Cow::Owned(handle.weights.tensor(decl)?.into()))
+            }
+            _ => self.nodes.get(operand).map(Cow::Borrowed).ok_or_else(|| failed(format!("node {operand:?} has no value"))),
         });
-        eval(&op, &operands.collect::<Result<Vec<_>, _>>()?).map_err(|error| failed(error.message()))
+        let operands: Vec<Cow<'_, Value>> = operands.collect::<Result<_, Diagnostic>>()?;
+        eval(&op, &operands.iter().map(|operand| &**operand).collect::<Vec<_>>()).map_err(|error| failed(error.message()))
     }
 
     fn size(&self, symbol: &str) -> Option<Dim> {

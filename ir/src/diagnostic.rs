@@ -212,6 +212,14 @@ impl Diagnostics {
         self.0.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
+    /// Puts them in the order of the program's text; what is not about a place in it comes first.
+    pub fn sort(&mut self) {
+        self.0.sort_by_key(|diagnostic| match diagnostic.labels.first().map(|label| &label.span) {
+            Some(Span::Text { start, .. }) => *start,
+            _ => 0,
+        });
+    }
+
     /// All of them as text, an empty line between them.
     pub fn render(&self, source: &Source, color: bool) -> String {
         self.0.iter().map(|diagnostic| diagnostic.render(source, color)).collect::<Vec<_>>().join("\n\n")

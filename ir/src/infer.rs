@@ -6,7 +6,7 @@ use crate::{
     code::Code,
     diagnostic::Diagnostic,
     model::ModelSpec,
-    op::{Arity, Op},
+    op::{Arity, Op, OpKind},
     types::{DType, Dim, ForwardType, Name, Shape, TensorType, Type, elements, promote_operands},
 };
 
@@ -43,19 +43,14 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
             let target = forward(0)?;
             let (expected, given) = (hook_type(target, hook, models)?, tensor(1)?);
             if *given != expected {
-                let error = Diagnostic::error(Code::E2003, format!("`{hook}` holds {expected}, but {given} is written to it"));
-                return Err(match () {
-                    () if given.dtype != expected.dtype => error.help(format!("cast the value: `cast(…) {{dtype: {}}}`", expected.dtype)),
-                    () => error.help("a part of a hook is set with `update(read(f) {…}, value) {dim: …, start: …}`"),
-                });
+                return Err(wrong_write(hook, &expected, given));
             }
             Type::Forward(target.clone())
         }
         Op::Apply { model, module } => {
             let spec = find_model(models, model)?;
             let module = spec.module(module)?;
-            let given = tensor(0)?;
-            spec.apply_type(module, given)?
+            spec.apply_type(module, tensor(0)?)?
         }
 
         Op::Input { dtype, shape, .. } | Op::Weight { dtype, shape, .. } => Type::tensor(*dtype, shape.iter().cloned()),
@@ -74,10 +69,12 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
             let needed = if *index < 0 { index.checked_neg().unwrap_or(i64::MAX) } else { index.saturating_add(1) };
             match size.as_known() {
                 Some(known) if needed > known => {
-                    return Err(Diagnostic::error(
-                        Code::E1005,
-                        format!("index {index} lies outside dimension {dim}, which has size {known}"),
-                    ));
+                    let error =
+                        Diagnostic::error(Code::E1005, format!("index {index} lies outside dimension {dim}, which has size {known}"));
+                    return Err(match known {
+                        0 => error,
+                        _ => error.help(format!("indices go from 0 to {}, or from -{known} to -1 counted from the end", known - 1)),
+                    });
                 }
                 None if !size.at_least(needed) => return Err(undecided(&size, format!("index {index}"))),
                 _ => Type::Tensor(ty),
@@ -92,7 +89,7 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
                 Ok(shape) if shape == part.shape => Type::Tensor(whole.clone()),
                 _ => {
                     return Err(Diagnostic::error(Code::E1003, format!("{value} does not fit the part {part} that it is to replace"))
-                        .help("the value is broadcast to the part: each of its dimensions must be 1 or equal"));
+                        .note("the value is broadcast to the part: aligned at the last dimension, each of its sizes must be 1 or equal"));
                 }
             }
         }
@@ -115,7 +112,8 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
                 return Err(Diagnostic::error(
                     Code::E1003,
                     format!("`embedding` picks rows of a matrix, but its first operand is {table}"),
-                ));
+                )
+                .help("`gather` and `index` pick elements of other tensors"));
             };
             Type::tensor(table.dtype, ids.shape.iter().cloned().chain([size.clone()]))
         }
@@ -138,7 +136,8 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
             let without =
                 |ty: &TensorType| ty.shape.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, dim)| dim.clone()).collect::<Shape>();
             if let Some(other) = parts.iter().find(|ty| ty.rank() != parts[0].rank() || without(ty) != without(parts[0])) {
-                return Err(Diagnostic::error(Code::E1003, format!("`cat` along dimension {dim} cannot join {} and {other}", parts[0])));
+                return Err(Diagnostic::error(Code::E1003, format!("`cat` along dimension {dim} cannot join {} and {other}", parts[0]))
+                    .note("tensors that are joined differ in the size of that dimension only"));
             }
             let size = parts.iter().fold(Dim::known(0), |sum, ty| sum + ty.shape[at].clone());
             let dtype = parts.iter().map(|ty| ty.dtype).reduce(DType::promote).unwrap_or(DType::F32);
@@ -153,7 +152,8 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
                 return Err(Diagnostic::error(
                     Code::E1003,
                     format!("`stack` needs tensors of one shape, but gets {} and {other}", parts[0]),
-                ));
+                )
+                .help("`cat` joins tensors of different sizes along a dimension that they have"));
             }
             let dtype = parts.iter().map(|ty| ty.dtype).reduce(DType::promote).unwrap_or(DType::F32);
             let mut ty = TensorType { dtype, ..parts[0].clone() };
@@ -176,9 +176,7 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
         }
         Op::Neg {} | Op::Abs {} => {
             let ty = tensor(0)?;
-            if ty.dtype == DType::Bool {
-                return Err(wrong_dtype(op, ty.dtype, "numbers"));
-            }
+            numbers(op, ty)?;
             Type::Tensor(ty.clone())
         }
         Op::Exp {} | Op::Log {} | Op::Sqrt {} | Op::Sigmoid {} => {
@@ -208,9 +206,7 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
         }
         Op::Argmax { dim, keepdim } => {
             let ty = tensor(0)?;
-            if ty.dtype == DType::Bool {
-                return Err(wrong_dtype(op, ty.dtype, "numbers"));
-            }
+            numbers(op, ty)?;
             let dims: Vec<i64> = dim.iter().copied().collect();
             let reduced = reduce(ty, &dims, *keepdim)?;
             not_empty(op, ty, &dims)?;
@@ -218,12 +214,17 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
         }
         Op::TopK { k, dim, .. } => {
             let mut ty = tensor(0)?.clone();
-            if ty.dtype == DType::Bool {
-                return Err(wrong_dtype(op, ty.dtype, "numbers"));
-            }
+            numbers(op, &ty)?;
             let at = axis(&ty, *dim)?;
-            if *k < 0 || ty.shape[at].as_known().is_some_and(|size| *k > size) {
-                return Err(Diagnostic::error(Code::E1008, format!("`topk` cannot take {k} of a dimension of size {}", ty.shape[at])));
+            if *k < 0 {
+                return Err(Diagnostic::error(Code::E1008, format!("`topk` cannot take {k} elements: `k` is 0 or more"))
+                    .help("for the smallest elements: `{largest: false}`"));
+            }
+            if ty.shape[at].as_known().is_some_and(|size| *k > size) {
+                return Err(Diagnostic::error(
+                    Code::E1008,
+                    format!("`topk` cannot take {k} elements along dimension {dim}, which has size {}", ty.shape[at]),
+                ));
             }
             if ty.shape[at].as_known().is_none() && !ty.shape[at].at_least(*k) {
                 return Err(undecided(&ty.shape[at], format!("taking the top {k}")));
@@ -248,11 +249,16 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
         Op::Matmul {} => Type::Tensor(matmul(op, tensor(0)?, tensor(1)?)?),
         Op::RmsNorm { .. } => {
             let (x, weight) = (floats(op, tensor(0)?)?, tensor(1)?);
-            if weight.rank() != 1 || x.shape.last() != weight.shape.first() || weight.dtype != x.dtype {
-                return Err(Diagnostic::error(
-                    Code::E1003,
-                    format!("`rms_norm` of {x} needs a weight of its last dimension, not {weight}"),
-                ));
+            let Some(size) = x.shape.last() else {
+                return Err(Diagnostic::error(Code::E1004, format!("`rms_norm` goes along the last dimension, but {x} has none")));
+            };
+            let expected = TensorType::new(x.dtype, [size.clone()]);
+            if weight.shape != expected.shape {
+                return Err(Diagnostic::error(Code::E1003, format!("`rms_norm` of {x} needs the weight {expected}, but gets {weight}"))
+                    .note("the weight has one element for each of the last dimension"));
+            }
+            if weight.dtype != x.dtype {
+                return Err(mixed_dtypes(op, x.dtype, weight.dtype));
             }
             Type::Tensor(x.clone())
         }
@@ -265,20 +271,24 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
             let size = x.shape[3].as_known();
             let turned = rotated.or(size);
             if turned.is_none_or(|turned| turned <= 0 || turned % 2 != 0 || size.is_some_and(|size| turned > size)) {
+                let given = rotated.map_or_else(|| x.shape[3].to_string(), |rotated| rotated.to_string());
                 return Err(Diagnostic::error(
                     Code::E1008,
-                    format!("`rotary` turns pairs: an even number of at most {} elements of a head", x.shape[3]),
-                ));
+                    format!("`rotary` cannot turn {given} elements of a head that has {}", x.shape[3]),
+                )
+                .note("elements turn in pairs: their number is even, and at most the size of a head"));
             }
             Type::Tensor(x.clone())
         }
         Op::CausalMask { window } => {
             let scores = floats(op, tensor(0)?)?;
             if scores.rank() < 2 {
-                return Err(Diagnostic::error(Code::E1004, format!("`causal_mask` needs [.., queries, keys], not {scores}")));
+                return Err(Diagnostic::error(Code::E1004, format!("`causal_mask` needs two dimensions or more, but gets {scores}"))
+                    .note("the last two are queries and keys"));
             }
             if window.is_some_and(|window| window < 1) {
-                return Err(Diagnostic::error(Code::E1008, "a window holds at least the query's own position: `window` is 1 or more"));
+                return Err(Diagnostic::error(Code::E1008, "a window holds at least the query's own position: `window` is 1 or more")
+                    .help("without `window`, a query sees all keys up to its own"));
             }
             Type::Tensor(scores.clone())
         }
@@ -288,7 +298,8 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
             Type::Tuple(parts) => match usize::try_from(*index).ok().and_then(|index| parts.get(index)) {
                 Some(part) => part.clone(),
                 None => {
-                    return Err(Diagnostic::error(Code::E1005, format!("the tuple has {} parts; there is no part {index}", parts.len())));
+                    let message = format!("the tuple has {}; there is no part {index}", count(parts.len(), "part"));
+                    return Err(Diagnostic::error(Code::E1005, message).note("parts are counted from 0"));
                 }
             },
             other => return Err(wrong_kind(op, 0, "a tuple", other)),
@@ -296,20 +307,44 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
     })
 }
 
-fn check_arity(op: &Op, count: usize) -> Result<(), Diagnostic> {
-    let arity = op.kind().arity();
-    if arity.accepts(count) {
+fn check_arity(op: &Op, given: usize) -> Result<(), Diagnostic> {
+    let (kind, arity) = (op.kind(), op.kind().arity());
+    if arity.accepts(given) {
         return Ok(());
     }
-    let expected = match arity {
-        Arity::Exactly(1) => "1 operand".to_owned(),
-        Arity::Exactly(n) => format!("{n} operands"),
-        Arity::AtLeast(n) => format!("{n} or more operands"),
+    let (expected, too_many) = match arity {
+        Arity::Exactly(n) => (count(n, "operand"), given > n),
+        Arity::AtLeast(n) => (format!("{} or more", count(n, "operand")), false),
     };
-    Err(Diagnostic::error(Code::E1001, format!("`{}` takes {expected}, but gets {count}", op.kind().name())))
+    let message =
+        format!("`{}` takes {expected}, but gets {}", kind.name(), if given == 0 { "none".to_owned() } else { given.to_string() });
+    let error = Diagnostic::error(Code::E1001, message).note(format!("`{}`: {}", kind.name(), gist(kind)));
+    let dimension = kind.attrs().iter().find(|decl| too_many && matches!(decl.name, "dim" | "dims"));
+    Err(match (op, dimension) {
+        (Op::Forward { .. }, _) if too_many => {
+            error.help("each prompt is a forward of its own; or give several of one length as token ids")
+        }
+        (_, Some(decl)) => {
+            let example = if decl.name == "dim" { "-1" } else { "[-1]" };
+            error.help(format!("the dimension is an attribute: `{}(…) {{{}: {example}}}`", kind.name(), decl.name))
+        }
+        _ => error,
+    })
 }
 
-fn find_model<'a>(models: &'a Models, name: &str) -> Result<&'a ModelSpec, Diagnostic> {
+/// The first sentence of what an operation does.
+fn gist(kind: OpKind) -> String {
+    let doc = kind.doc().split_whitespace().collect::<Vec<_>>().join(" ");
+    let end = doc.find(". ").unwrap_or(doc.len());
+    doc[..end].trim_end_matches('.').to_owned()
+}
+
+/// `1 operand`, `2 operands`.
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+pub(crate) fn find_model<'a>(models: &'a Models, name: &str) -> Result<&'a ModelSpec, Diagnostic> {
     models.get(name).map(|spec| &**spec).ok_or_else(|| {
         Diagnostic::error(Code::E2002, format!("the program declares no model `{name}`"))
             .suggest(name, models.keys().map(|name| &**name))
@@ -333,10 +368,34 @@ fn as_tensor<'a>(op: &Op, at: usize, ty: &'a Type) -> Result<&'a TensorType, Dia
 
 fn wrong_kind(op: &Op, at: usize, expected: &str, found: &Type) -> Diagnostic {
     let error = Diagnostic::error(Code::E1002, format!("operand {} of `{}` must be {expected}, but is {found}", at + 1, op.kind().name()));
-    match found {
-        Type::Forward(_) => error.help("`read(f) {hook: …}` gives a tensor of a forward"),
-        Type::Tuple(_) => error.help("`get(t) {index: 0}` gives the first part of a tuple"),
-        Type::Tensor(_) | Type::List(_) | Type::Str | Type::Opaque => error,
+    match (op, found) {
+        (Op::Forward { .. }, _) => error.help("give token ids, i64 [batch, tokens], or the prompt itself: `forward(\"The …\")`"),
+        (Op::Write { .. }, _) if at == 0 => error.help("the forward comes first, then the value: `write(f, value) {hook: …}`"),
+        (_, Type::Forward(_)) => error.help("`read(f) {hook: …}` gives a tensor of a forward"),
+        (Op::Read { .. }, _) => error.help("forwards come from `forward(tokens) {model: …}` and `write(f, value) {hook: …}`"),
+        (Op::Get { .. }, _) => error.help("parts of a tensor are cut out with `index` and `slice`"),
+        (_, Type::Tuple(_)) => error.help("`get(t) {index: 0}` gives the first part of a tuple"),
+        (_, Type::Str) => error.help("numbers stand without quotes"),
+        (_, Type::Tensor(_) | Type::List(_) | Type::Opaque) => error,
+    }
+}
+
+/// A value of another type than the hook that it is written to.
+fn wrong_write(hook: &str, expected: &TensorType, given: &TensorType) -> Diagnostic {
+    let error = Diagnostic::error(Code::E2003, format!("`{hook}` holds {expected}, but {given} is written to it"));
+    if given.dtype != expected.dtype {
+        return error.help(format!("cast the value: `cast(…) {{dtype: {}}}`", expected.dtype));
+    }
+    let update = format!("update(read(f) {{hook: \"{hook}\"}}, value)");
+    let differ: Vec<usize> = (0..given.rank()).filter(|&at| given.shape.get(at) != expected.shape.get(at)).collect();
+    match differ[..] {
+        [dim] if given.rank() == expected.rank() => {
+            error.help(format!("a part of a hook is set with `{update} {{dim: {dim}, start: …, end: …}}`"))
+        }
+        _ if broadcast(&given.shape, &expected.shape).as_ref() == Ok(&expected.shape) => {
+            error.help(format!("values are not broadcast to a hook by themselves; this sets all of it: `{update} {{dim: 0}}`"))
+        }
+        _ => error,
     }
 }
 
@@ -344,14 +403,26 @@ fn wrong_dtype(op: &Op, found: DType, expected: &str) -> Diagnostic {
     Diagnostic::error(Code::E1006, format!("`{}` needs {expected}, but gets {found}", op.kind().name()))
 }
 
+fn mixed_dtypes(op: &Op, a: DType, b: DType) -> Diagnostic {
+    Diagnostic::error(Code::E1006, format!("`{}` needs numbers of one type, but gets {a} and {b}", op.kind().name()))
+        .help(format!("cast one of them: `cast(x) {{dtype: {}}}`", a.promote(b)))
+}
+
 fn floats<'a>(op: &Op, ty: &'a TensorType) -> Result<&'a TensorType, Diagnostic> {
     if ty.dtype.is_float() { Ok(ty) } else { Err(wrong_dtype(op, ty.dtype, "floats").help("cast it first: `cast(x) {dtype: f32}`")) }
+}
+
+fn numbers(op: &Op, ty: &TensorType) -> Result<(), Diagnostic> {
+    match ty.dtype {
+        DType::Bool => Err(wrong_dtype(op, DType::Bool, "numbers").help("cast it first: `cast(x) {dtype: i64}`")),
+        _ => Ok(()),
+    }
 }
 
 fn index_dtype(op: &Op, ty: &TensorType) -> Result<(), Diagnostic> {
     match ty.dtype {
         DType::I64 | DType::I32 => Ok(()),
-        other => Err(wrong_dtype(op, other, "indices of type i64 or i32")),
+        other => Err(wrong_dtype(op, other, "indices of type i64 or i32").help("cast them first: `cast(x) {dtype: i64}`")),
     }
 }
 
@@ -366,14 +437,27 @@ fn float_of(dtype: DType) -> DType {
 }
 
 fn axis(ty: &TensorType, dim: i64) -> Result<usize, Diagnostic> {
-    normalise_axis(dim, ty.rank())
-        .ok_or_else(|| Diagnostic::error(Code::E1004, format!("dimension {dim} is out of range: {ty} has {} dimensions", ty.rank())))
+    normalise_axis(dim, ty.rank()).ok_or_else(|| {
+        let message = format!("dimension {dim} is out of range: {ty} has {}", count(ty.rank(), "dimension"));
+        with_range(Diagnostic::error(Code::E1004, message), ty.rank())
+    })
 }
 
 fn new_axis(ty: &TensorType, dim: i64) -> Result<usize, Diagnostic> {
-    normalise_axis(dim, ty.rank() + 1).ok_or_else(|| {
-        Diagnostic::error(Code::E1004, format!("a new dimension of {ty} cannot be at {dim}: it will have {}", ty.rank() + 1))
+    let rank = ty.rank() + 1;
+    normalise_axis(dim, rank).ok_or_else(|| {
+        let message = format!("the new dimension cannot be at {dim}: with it, {ty} has {}", count(rank, "dimension"));
+        with_range(Diagnostic::error(Code::E1004, message), rank)
     })
+}
+
+/// Says which numbers dimensions have.
+fn with_range(error: Diagnostic, rank: usize) -> Diagnostic {
+    match rank {
+        0 => error.note("it is a single number"),
+        1 => error.help("the only dimension is 0"),
+        _ => error.help(format!("dimensions go from 0 to {}, or from -{rank} to -1 counted from the last", rank - 1)),
+    }
 }
 
 /// Dimension `dim` of `rank`, counting from the last where it is negative.
@@ -392,7 +476,8 @@ fn undecided(size: &Dim, what: String) -> Diagnostic {
 /// The size of `start:end:step` of a dimension.
 fn slice_size(size: &Dim, start: Option<i64>, end: Option<i64>, step: i64) -> Result<Dim, Diagnostic> {
     if step < 1 {
-        return Err(Diagnostic::error(Code::E1008, format!("the step of a slice is at least 1, not {step}")));
+        let error = Diagnostic::error(Code::E1008, format!("the step of a slice is at least 1, not {step}"));
+        return Err(if step < 0 { error.note("slices go forward; PyTorch has no others either") } else { error });
     }
     if let Some(size) = size.as_known() {
         let bound =
@@ -419,10 +504,25 @@ fn reshape(from: &TensorType, shape: &[Dim]) -> Result<TensorType, Diagnostic> {
     let total = elements(&from.shape);
     let open = shape.iter().filter(|dim| dim.as_known() == Some(-1)).count();
     let given = shape.iter().filter(|dim| dim.as_known() != Some(-1)).cloned().fold(Dim::known(1), |product, dim| product * dim);
-    let mismatch = || Diagnostic::error(Code::E1003, format!("{from} has {total} elements and cannot take the shape {shape:?}"));
-    if shape.iter().any(|dim| dim.as_known().is_some_and(|size| size < -1)) || open > 1 {
-        return Err(Diagnostic::error(Code::E1008, "sizes are not negative, and at most one may be -1: what is left"));
+    let listed = || format!("[{}]", shape.iter().map(Dim::to_string).collect::<Vec<_>>().join(", "));
+    if let Some(unknown) = shape.iter().flat_map(Dim::symbols).find(|symbol| from.shape.iter().all(|dim| !dim.symbols().contains(symbol))) {
+        return Err(Diagnostic::error(Code::E1008, format!("the size `{unknown}` of the shape {} is not a size of {from}", listed()))
+            .help("give numbers; one size may be -1: what is left"));
     }
+    if let Some(wrong) = shape.iter().filter_map(Dim::as_known).find(|size| *size < -1) {
+        return Err(Diagnostic::error(Code::E1008, format!("a size cannot be {wrong}"))
+            .note("sizes are 0 or more; one may be -1, which stands for what is left"));
+    }
+    if open > 1 {
+        return Err(Diagnostic::error(Code::E1008, format!("only one size may be left open with -1, not {open}: {}", listed())));
+    }
+    let mismatch = || {
+        let message = match open {
+            0 => format!("{from} has {total} elements, the shape {} has {given}", listed()),
+            _ => format!("{from} has {total} elements, which cannot be divided by the {given} of {}", listed()),
+        };
+        Diagnostic::error(Code::E1003, message)
+    };
     let rest = match open {
         0 if given == total => Dim::known(0),
         0 => return Err(mismatch()),
@@ -456,7 +556,11 @@ fn elementwise(op: &Op, operands: &[&TensorType]) -> Result<TensorType, Diagnost
 }
 
 fn no_broadcast(op: &Op, operands: &[&TensorType]) -> Diagnostic {
-    let types = operands.iter().map(|ty| ty.to_string()).collect::<Vec<_>>().join(" and ");
+    let types: Vec<String> = operands.iter().map(|ty| ty.to_string()).collect();
+    let types = match types.as_slice() {
+        [init @ .., last] => format!("{} and {last}", init.join(", ")),
+        [] => String::new(),
+    };
     Diagnostic::error(Code::E1003, format!("`{}` cannot combine {types}", op.kind().name()))
         .note("shapes are aligned at the last dimension; sizes must be equal, or one of them 1")
 }
@@ -475,7 +579,10 @@ pub fn reduced_axes(dims: &[i64], rank: usize) -> Option<Vec<usize>> {
 
 fn reduce(ty: &TensorType, dims: &[i64], keepdim: bool) -> Result<TensorType, Diagnostic> {
     dims.iter().try_for_each(|&dim| axis(ty, dim).map(drop))?;
-    let axes = reduced_axes(dims, ty.rank()).ok_or_else(|| Diagnostic::error(Code::E1004, format!("{dims:?} names a dimension twice")))?;
+    let axes = reduced_axes(dims, ty.rank()).ok_or_else(|| {
+        Diagnostic::error(Code::E1004, format!("{dims:?} names a dimension of {ty} twice"))
+            .note("negative numbers count from the last dimension, which is -1")
+    })?;
     let shape = ty.shape.iter().enumerate().filter_map(|(at, dim)| match axes.contains(&at) {
         true => keepdim.then(|| Dim::known(1)),
         false => Some(dim.clone()),
@@ -486,21 +593,26 @@ fn reduce(ty: &TensorType, dims: &[i64], keepdim: bool) -> Result<TensorType, Di
 fn not_empty(op: &Op, ty: &TensorType, dims: &[i64]) -> Result<(), Diagnostic> {
     let axes = reduced_axes(dims, ty.rank()).unwrap_or_default();
     if axes.iter().any(|&at| ty.shape[at].as_known() == Some(0)) {
-        return Err(Diagnostic::error(Code::E1003, format!("`{}` of no elements has no value: the operand is {ty}", op.kind().name())));
+        return Err(Diagnostic::error(Code::E1003, format!("`{}` of no elements has no value, but the operand is {ty}", op.kind().name())));
     }
     Ok(())
 }
 
 fn matmul(op: &Op, a: &TensorType, b: &TensorType) -> Result<TensorType, Diagnostic> {
     let mismatch = || {
-        Diagnostic::error(Code::E1003, format!("`matmul` cannot multiply {a} by {b}"))
-            .note("the last dimension of the first must equal the last but one of the second")
+        let error = Diagnostic::error(Code::E1003, format!("`matmul` cannot multiply {a} by {b}"));
+        if a.rank() == 0 || b.rank() == 0 {
+            return error.help("`mul` multiplies by a single number");
+        }
+        let error =
+            error.note("the last dimension of the first must equal the last but one of the second; what precedes them is broadcast");
+        let transposed = b.rank() > 1 && a.shape.last() == b.shape.last();
+        if transposed { error.help("transpose the second: `transpose(x) {dim0: -2, dim1: -1}`") } else { error }
     };
-    if a.dtype != b.dtype || a.dtype == DType::Bool {
-        return Err(Diagnostic::error(
-            Code::E1006,
-            format!("`{}` needs numbers of one type, but gets {} and {}", op.kind().name(), a.dtype, b.dtype),
-        ));
+    numbers(op, a)?;
+    numbers(op, b)?;
+    if a.dtype != b.dtype {
+        return Err(mixed_dtypes(op, a.dtype, b.dtype));
     }
     if a.rank() == 0 || b.rank() == 0 {
         return Err(mismatch());

@@ -295,8 +295,25 @@ impl ModelSpec {
             Some(module) if module.closed => Ok(module),
             Some(module) => Err(Diagnostic::error(Code::E2005, format!("`{}` cannot be applied to a value", module.path))
                 .note("its output depends on more than its input")),
-            None => Err(Diagnostic::error(Code::E2005, format!("the model has no module `{path}`"))
-                .suggest(path, self.modules.keys().map(|path| &**path))),
+            None => {
+                let error = Diagnostic::error(Code::E2005, format!("the model has no module `{path}`"));
+                if let Some(hook) = self.hook_ids.get(path) {
+                    let whose = self.modules.values().find(|module| module.input == *hook || module.output == *hook);
+                    let error = error.note(format!("`{path}` is a hook"));
+                    return Err(match whose {
+                        Some(module) => error.help(format!("the module is `{}`", module.path)),
+                        None => error,
+                    });
+                }
+                let named = error.suggest(path, self.modules.keys().map(|path| &**path));
+                if !named.help.is_empty() {
+                    return Err(named);
+                }
+                let parent = path.rsplit_once('.').map_or("", |(parent, _)| parent);
+                let beside = self.modules.keys().filter(|other| other.rsplit_once('.').map_or("", |(parent, _)| parent) == parent);
+                let list: Vec<String> = beside.take(4).map(|path| format!("`{path}`")).collect();
+                Err(if list.is_empty() { named } else { named.help(format!("there are {}", list.join(", "))) })
+            }
         }
     }
 
@@ -311,8 +328,18 @@ impl ModelSpec {
         let leading = given.rank().checked_sub(tail_in.len());
         let fits = leading.is_some_and(|leading| given.shape[leading..] == *tail_in && (module.positionwise || leading == 2));
         if !fits || given.dtype != input.dtype {
-            let expected = if module.positionwise { format!("[…, {}]", join(tail_in)) } else { format!("{input}") };
-            return Err(Diagnostic::error(Code::E1003, format!("`{}` takes {expected} of {}, but gets {given}", module.path, input.dtype)));
+            let leading = if module.positionwise { "…" } else { "batch, tokens" };
+            let expected: Vec<String> = [leading.to_owned()].into_iter().chain(tail_in.iter().map(Dim::to_string)).collect();
+            let code = if fits { Code::E1006 } else { Code::E1003 };
+            let message = format!("`{}` takes {} [{}], but gets {given}", module.path, input.dtype, expected.join(", "));
+            let error = Diagnostic::error(code, message);
+            return Err(match () {
+                () if fits => error.help(format!("cast the value: `cast(x) {{dtype: {}}}`", input.dtype)),
+                () if given.rank() == tail_in.len() + 1 && !module.positionwise => {
+                    error.help("it looks at several positions: keep the dimension of tokens, with `slice` instead of `index`")
+                }
+                () => error,
+            });
         }
         let leading = given.shape[..leading.unwrap_or(0)].iter().cloned();
         Ok(Type::tensor(output.dtype, leading.chain(tail_out.iter().cloned())))
@@ -335,8 +362,4 @@ impl ModelSpec {
     pub fn weight_bytes(&self) -> Dim {
         self.weights.iter().fold(Dim::known(0), |sum, weight| sum + weight.ty.bytes())
     }
-}
-
-fn join(dims: &[Dim]) -> String {
-    dims.iter().map(Dim::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -58,7 +58,7 @@ pub struct StageStep {
     pub stage: usize,
     /// For which lanes. All of them set the same hooks in this stage.
     pub lanes: Vec<LaneId>,
-    /// The values that the stage takes from earlier stages.
+    /// The values that the stage takes from earlier stages; and the model's token ids, if it looks at them.
     pub inputs: Vec<NodeId>,
     /// The values that later stages take from it.
     pub outputs: Vec<NodeId>,

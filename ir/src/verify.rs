@@ -22,7 +22,7 @@ use crate::{
     code::Code,
     diagnostic::{Diagnostic, Diagnostics, Span},
     graph::{Effect, EffectKind, Graph, NodeId},
-    infer::{Models, infer},
+    infer::{Models, find_model, infer},
     op::{Op, Scope},
     types::{Name, Type, elements},
 };
@@ -96,11 +96,9 @@ pub fn verify_within(graph: Graph, models: &Models, limits: Limits) -> Result<Ve
     check_written_types(&graph, &types, &mut found);
     check_effects(&graph, &types, &mut found);
     if !found.is_empty() {
-        found.sort_by_key(|diagnostic: &Diagnostic| match diagnostic.labels.first().map(|label| &label.span) {
-            Some(Span::Text { start, .. }) => *start,
-            _ => 0,
-        });
-        return Err(Diagnostics(found));
+        let mut found = Diagnostics(found);
+        found.sort();
+        return Err(found);
     }
     // Without problems every node has a type.
     let types = types.into_iter().flatten().collect();
@@ -111,9 +109,10 @@ pub fn verify_within(graph: Graph, models: &Models, limits: Limits) -> Result<Ve
 fn check_models(graph: &Graph, models: &Models, found: &mut Vec<Diagnostic>) {
     let mut first: HashMap<&Name, &Span> = HashMap::new();
     for decl in &graph.models {
-        if let Some(earlier) = first.insert(&decl.name, &decl.span) {
+        let earlier = *first.entry(&decl.name).or_insert(&decl.span);
+        if !std::ptr::eq(earlier, &decl.span) {
             let error = Diagnostic::error(Code::E0003, format!("the model `{}` is declared twice", decl.name));
-            found.push(error.label(decl.span.clone(), "").label(earlier.clone(), "first here"));
+            found.push(error.label(decl.span.clone(), "declared again here").label(earlier.clone(), "declared first here"));
         } else if !models.contains_key(&decl.name) {
             let error = Diagnostic::error(Code::E2002, format!("the model \"{}\" is not here", decl.reference));
             found.push(
@@ -149,11 +148,21 @@ fn check_nodes(graph: &Graph, models: &Models, limits: Limits, found: &mut Vec<D
 
 fn check_node(graph: &Graph, id: NodeId, op: &Op, operands: &[&Type], models: &Models, limits: Limits) -> Result<Type, Diagnostic> {
     if op.kind().scope() == Scope::Model {
-        return Err(Diagnostic::error(Code::E2006, format!("`{}` stands inside models only", op.kind().name()))
-            .help("programs read and set hooks: `read(f) {hook: …}`, `write(f, v) {hook: …}`"));
+        let error = Diagnostic::error(Code::E2006, format!("`{}` stands inside models only", op.kind().name()));
+        return Err(match op {
+            Op::Weight { .. } => error.help("a module with its weights is applied to a value: `apply(x) {model: …, module: …}`"),
+            _ => error.help("programs read and set hooks: `read(f) {hook: …}`, `write(f, value) {hook: …}`"),
+        });
     }
-    if let (Op::Forward { .. }, [Type::Str]) = (op, operands) {
-        return Err(Diagnostic::error(Code::E2008, "the prompt is not bound to token ids: the model has no tokenizer here")
+    if let (Op::Forward { model }, [Type::Str]) = (op, operands) {
+        find_model(models, model)?;
+        let computed = !matches!(graph.node(graph.node(id).operands[0]).op, Op::Const { .. });
+        let why = match computed {
+            true => "only a text that stands in the program itself becomes token ids, not a computed one",
+            false => "the model has no tokenizer here",
+        };
+        return Err(Diagnostic::error(Code::E2008, "the prompt is not bound to token ids")
+            .note(why)
             .help("give the token ids: `forward([[504, 15341, 270]])`"));
     }
     let ty = infer(op, operands, models)?;
@@ -184,7 +193,11 @@ fn check_forward(graph: &Graph, id: NodeId, ty: &Type, spec: &crate::model::Mode
         let tokens = literal.to_tensor();
         let inside = 0..spec.vocabulary() as i64;
         if let Some(wrong) = tokens.values::<i64>().unwrap_or_default().iter().find(|token| !inside.contains(token)) {
-            return Err(Diagnostic::error(Code::E2004, format!("token id {wrong} lies outside the vocabulary of {}", spec.vocabulary())));
+            let error = Diagnostic::error(Code::E2004, format!("token id {wrong} lies outside the vocabulary of {}", spec.vocabulary()));
+            return Err(match *wrong < 0 {
+                true => error.help("prompts are not padded: one of another length is a forward of its own"),
+                false => error,
+            });
         }
     }
     Ok(())
@@ -192,9 +205,14 @@ fn check_forward(graph: &Graph, id: NodeId, ty: &Type, spec: &crate::model::Mode
 
 /// Points an error at its node and, where types disagree, at the operands with their types.
 fn locate(error: Diagnostic, graph: &Graph, id: NodeId, types: &[Option<Type>]) -> Diagnostic {
-    let about_types = matches!(error.code, Code::E1002 | Code::E1003 | Code::E1006 | Code::E2003);
+    let about_operands = match error.code {
+        Code::E1002 | Code::E1003 | Code::E1004 | Code::E1005 | Code::E1006 | Code::E1008 | Code::E2003 | Code::E4001 => true,
+        // It is the tokens that are wrong.
+        Code::E2004 | Code::E2008 => return error.or_label(graph.span(graph.node(id).operands[0])).or_label(graph.span(id)),
+        _ => false,
+    };
     let mut error = error.or_label(graph.span(id));
-    for operand in graph.node(id).operands.iter().filter(|_| about_types) {
+    for operand in graph.node(id).operands.iter().filter(|_| about_operands) {
         if let (Some(ty), span) = (&types[operand.index()], graph.span(*operand))
             && *span != Span::None
             && error.labels.iter().all(|label| label.span != *span)
@@ -221,14 +239,14 @@ fn check_effects(graph: &Graph, types: &[Option<Type>], found: &mut Vec<Diagnost
     for effect in &graph.effects {
         let verb = match &effect.kind {
             EffectKind::Save { name } => {
+                let earlier = *saved.entry(name).or_insert(effect);
                 if name.is_empty() {
-                    found.push(Diagnostic::error(Code::E3001, "a save needs a name that is not empty").label(effect.span.clone(), ""));
-                }
-                if let Some(earlier) = saved.insert(name, effect) {
+                    let error = Diagnostic::error(Code::E3001, "a save needs a name that is not empty").label(effect.span.clone(), "");
+                    found.push(error.note("results are found by their names"));
+                } else if !std::ptr::eq(earlier, effect) {
                     let error = Diagnostic::error(Code::E3001, format!("two saves are called \"{name}\""));
-                    found.push(
-                        error.label(effect.span.clone(), "").label(earlier.span.clone(), "first here").help("give each its own name"),
-                    );
+                    let error = error.label(effect.span.clone(), "").label(earlier.span.clone(), "first here");
+                    found.push(error.help("give each its own name"));
                 }
                 "saved"
             }
@@ -238,7 +256,8 @@ fn check_effects(graph: &Graph, types: &[Option<Type>], found: &mut Vec<Diagnost
             && !can_leave(ty)
         {
             let error = Diagnostic::error(Code::E3002, format!("{ty} cannot be {verb}")).label(effect.span.clone(), "");
-            found.push(error.help("read a hook of it: `read(f) {hook: …}`"));
+            let error = error.note("tensors, texts, and tuples and lists of them can leave the place where a program runs");
+            found.push(if *ty == Type::Opaque { error } else { error.help("read a hook of the forward: `read(f) {hook: …}`") });
         }
     }
 }

@@ -1,9 +1,5 @@
-//! The text form: what is printed reads back, no text makes the parser panic, and messages say what they should.
-//!
-//! Cases are `tests/cases/parse/NAME.ig` with what is expected in `NAME.out` beside it: the printed graph, or the
-//! diagnostics. `IRC_BLESS=1` writes what comes out.
-
-use std::{fs, path::Path};
+//! The text form: what is printed reads back, and no text makes the parser panic. What its messages say is in
+//! `tests/cases/parse`, which the workspace's `tests/cases.rs` runs.
 
 use half::{bf16, f16};
 use irc_ir::{
@@ -343,30 +339,4 @@ fn spans_cover_calls_and_statements() {
     assert_eq!(nodes, ["1", "neg(1)", "2.5", "add(neg(1), 2.5)", "sqrt(%x)"]);
     assert_eq!(covered(&graph.effects[0].span), "save sqrt(%x) as \"a\"");
     assert_eq!(covered(&graph.written_types()[0].2), "tensor<f32>");
-}
-
-#[test]
-fn cases() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases/parse");
-    let bless = std::env::var_os("IRC_BLESS").is_some();
-    let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "ig"));
-    files.sort();
-    assert!(files.len() >= 20);
-    let mut wrong = vec![];
-    for path in files {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let source = Source::new(name, fs::read_to_string(&path).unwrap());
-        let result = match parse(&source.text).into_result() {
-            Ok(graph) => print(&graph, None),
-            Err(errors) => errors.render(&source, false) + "\n",
-        };
-        let expected = path.with_extension("out");
-        if bless {
-            fs::write(expected, result).unwrap();
-        } else if fs::read_to_string(expected).unwrap_or_default() != result {
-            wrong.push(format!("{}:\n{result}", source.name));
-        }
-    }
-    assert!(wrong.is_empty(), "these came out otherwise (IRC_BLESS=1 writes them):\n{}", wrong.join("\n"));
 }

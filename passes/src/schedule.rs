@@ -49,12 +49,17 @@ struct Task {
 
 type TaskId = (LaneId, usize);
 
+/// What makes lanes one: parent, base, first stage and what is written there.
+type LaneKey = (Option<LaneId>, usize, usize, Vec<(HookId, NodeId)>);
+
+/// Lanes that run a stage together: the hooks that they set in it, what they take and what they give.
+type GroupKey = (Vec<HookId>, Vec<NodeId>, Vec<NodeId>);
+
 /// The tree of lanes.
 #[derive(Default)]
 struct Lanes {
     lanes: Vec<Lane>,
-    base_of: Vec<usize>,
-    known: HashMap<(Option<LaneId>, usize, usize, Vec<(HookId, NodeId)>), LaneId>,
+    known: HashMap<LaneKey, LaneId>,
 }
 
 impl Lanes {
@@ -78,7 +83,6 @@ impl Lanes {
         if id == next {
             let Base { model, tokens, batch, length } = base.clone();
             self.lanes.push(Lane { model, tokens, batch, length, parent, stage, writes });
-            self.base_of.push(base_id);
         }
         id
     }
@@ -176,7 +180,11 @@ impl<'a> Demand<'a> {
                     Op::Weight { .. } | Op::Const { .. } => {}
                     Op::Input { name, .. } => {
                         if let (Some(tokens), "tokens") = (self.lanes.lanes[lane.index()].tokens, &**name) {
-                            self.tasks.entry((lane, stage)).or_default().host.insert(tokens);
+                            // The node among the inputs tells the driver who looks at tokens: not every lane does, even
+                            // of one stage, where hooks after the embedding are set.
+                            let task = self.tasks.entry((lane, stage)).or_default();
+                            task.inputs.insert(operand);
+                            task.host.insert(tokens);
                             self.want(tokens);
                         }
                     }
@@ -244,7 +252,8 @@ impl<'a> Order<'a> {
             edges.extend(task.host.iter().map(|&value| (Item::Value(value), user)));
             edges.extend(task.captures.iter().map(|&(_, value)| (user, Item::Value(value))));
             let spec = &self.program.models()[&self.lanes.lanes[lane.index()].model];
-            let makers: BTreeSet<usize> = task.inputs.iter().map(|input| spec.stages().partition_point(|s| s.nodes.end <= input.index())).collect();
+            let made = task.inputs.iter().filter(|input| !matches!(spec.graph().node(**input).op, Op::Input { .. }));
+            let makers: BTreeSet<usize> = made.map(|input| spec.stages().partition_point(|s| s.nodes.end <= input.index())).collect();
             edges.extend(makers.into_iter().map(|maker| (Item::Task(self.lanes.at(lane, maker), maker), user)));
         }
         for &value in wanted {
@@ -264,7 +273,6 @@ impl<'a> Order<'a> {
         let mut free: Vec<Item> = self.waits.iter().filter(|(_, waits)| **waits == 0).map(|(item, _)| *item).collect();
         free.sort();
         free.into_iter().for_each(|item| self.release(item));
-        self.flush_effects();
         let models: Vec<(Name, usize)> = self.ready.iter().map(|(name, stages)| (name.clone(), stages.len())).collect();
         while self.ready.values().flatten().any(|lanes| !lanes.is_empty()) {
             for (model, stages) in &models {
@@ -299,6 +307,8 @@ impl<'a> Order<'a> {
                         self.steps.push(Step::Host(value));
                     }
                     self.done[value.index()] = true;
+                    // At once: what is computed next may fail, and a log that comes before it was still heard.
+                    self.flush_effects();
                     stack.extend(self.served(item));
                 }
             }
@@ -320,7 +330,7 @@ impl<'a> Order<'a> {
     /// Runs a stage for lanes that are ready, together where they set the same hooks and give the same values.
     fn run_stage(&mut self, model: &Name, stage: usize, mut lanes: Vec<LaneId>) {
         lanes.sort();
-        let mut groups: BTreeMap<(Vec<HookId>, Vec<NodeId>, Vec<NodeId>), Vec<LaneId>> = BTreeMap::new();
+        let mut groups: BTreeMap<GroupKey, Vec<LaneId>> = BTreeMap::new();
         for lane in lanes {
             let own = &self.lanes.lanes[lane.index()];
             let written = if own.stage == stage { own.writes.iter().map(|(hook, _)| *hook).collect() } else { vec![] };
@@ -339,7 +349,6 @@ impl<'a> Order<'a> {
                     self.release(item);
                 }
             }
-            self.flush_effects();
         }
     }
 

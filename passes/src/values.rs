@@ -4,11 +4,14 @@
 //!
 //! ```text
 //! read i (write i f v)   = v
-//! read j (write i f v)   = read j f             unless i reaches j
+//! read j (write i f v)   = read j f             unless i reaches j, past what else is written in f
 //! apply m (x)            = read m.output (write m.input f x)     for any f of x's shape
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
 
 use irc_ir::{
     graph::{NodeId, Operands},
@@ -66,12 +69,15 @@ struct Numbering<'a> {
     forward_of: HashMap<NodeId, ForwardValue>,
     base_ids: HashMap<Base, usize>,
     known: HashMap<Key, NodeId>,
+    /// Which of several written hooks show at a hook, by the base.
+    shown: HashMap<(usize, HookId, Vec<HookId>), Rc<[HookId]>>,
 }
 
 /// Numbers the values of a program.
 pub(crate) fn number(program: &Verified) -> Values {
     let values = Values { of: vec![], hooks: HashMap::new(), bases: vec![], forwards: HashMap::new() };
-    let mut numbering = Numbering { program, values, forward_of: HashMap::new(), base_ids: HashMap::new(), known: HashMap::new() };
+    let (forward_of, base_ids, known, shown) = Default::default();
+    let mut numbering = Numbering { program, values, forward_of, base_ids, known, shown };
     for (id, node) in program.graph().nodes() {
         let value = numbering.value_of(id, &node.op, &node.operands);
         numbering.values.of.push(value);
@@ -124,6 +130,11 @@ impl Numbering<'_> {
         }
         let spec = self.models()[&self.values.bases[forward.base].model].clone();
         forward.writes.retain(|&written, _| spec.reaches(written, hook));
+        if forward.writes.len() > 1 {
+            let written = forward.writes.keys().copied().collect();
+            let shown = self.shown.entry((forward.base, hook, written)).or_insert_with_key(|(_, _, written)| shown_at(&spec, hook, written));
+            forward.writes.retain(|written, _| shown.contains(written));
+        }
         let value = HookValue { forward, hook };
         let first = *self.known.entry(Key::Hook(value.clone())).or_insert(id);
         self.values.hooks.entry(first).or_insert(value);
@@ -156,4 +167,25 @@ impl Numbering<'_> {
         };
         Base { model: model.clone(), tokens: None, batch, length }
     }
+}
+
+/// Those of the written hooks that the value at a hook depends on while all of them are written: a write that others
+/// overwrite on every way to the hook does not show there.
+fn shown_at(spec: &ModelSpec, hook: HookId, written: &[HookId]) -> Rc<[HookId]> {
+    let end = spec.hook_info(hook).node;
+    // Nothing before the first write depends on any.
+    let begin = written.iter().map(|written| spec.hook_info(*written).node).min().unwrap_or(end);
+    let mut seen = vec![false; (end.index() + 1).saturating_sub(begin.index())];
+    let mut shown = vec![];
+    let mut stack = vec![end];
+    while let Some(node) = stack.pop() {
+        if node < begin || std::mem::replace(&mut seen[node.index() - begin.index()], true) {
+            continue;
+        }
+        match spec.hook_at(node).filter(|at| written.contains(at)) {
+            Some(at) => shown.push(at),
+            None => stack.extend(&spec.graph().node(node).operands),
+        }
+    }
+    shown.into()
 }

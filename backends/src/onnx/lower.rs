@@ -176,9 +176,15 @@ impl<'a> Lowering<'a> {
 
     /// The value as another element type.
     fn cast(&mut self, name: &str, from: DType, to: DType) -> String {
-        match from == to {
-            true => name.to_owned(),
-            false => self.emit("Cast", &[name], |node| node.attr("to", data_type(to) as i64)),
+        match to {
+            _ if from == to => name.to_owned(),
+            // Engines that keep bools as integers would cut 0.5 to 0, and leave 2 a 2.
+            DType::Bool => {
+                let zero = self.constant(&Tensor::from_le_bytes(from, [], &[0; 8][..from.size()]).unwrap_or_else(|| Tensor::scalar(0f32)));
+                let is_zero = self.plain("Equal", &[name, &zero]);
+                self.plain("Not", &[&is_zero])
+            }
+            _ => self.emit("Cast", &[name], |node| node.attr("to", data_type(to) as i64)),
         }
     }
 
@@ -199,6 +205,8 @@ impl<'a> Lowering<'a> {
     fn comparison(&mut self, op: &str, node: &Node) -> Result<String, Diagnostic> {
         let operands = node.operands.iter().map(|id| self.tensor(*id).map(|ty| (ty.dtype, ty.rank()))).collect::<Result<Vec<_>, _>>()?;
         let dtype = irc_ir::types::promote_operands(operands).unwrap_or(DType::F32);
+        // ONNX does not order bools.
+        let dtype = if dtype == DType::Bool && op != "Equal" { DType::I32 } else { dtype };
         self.binary(op, node, dtype)
     }
 
@@ -250,8 +258,8 @@ impl<'a> Lowering<'a> {
             }
             Op::Reshape { .. } => {
                 let x = self.operand(node, 0, dtype)?;
-                let shape = self.reshape_sizes(node, id)?;
-                self.plain("Reshape", &[&x, &shape])
+                let (shape, zero_is_a_size) = self.reshape_sizes(node, id)?;
+                self.emit("Reshape", &[&x, &shape], |node| if zero_is_a_size { node.attr("allowzero", 1) } else { node })
             }
             Op::Transpose { dim0, dim1 } => {
                 let x = self.operand(node, 0, dtype)?;
@@ -278,6 +286,8 @@ impl<'a> Lowering<'a> {
             }
             Op::Cast { dtype } => self.operand(node, 0, *dtype)?,
 
+            Op::Add {} | Op::Maximum {} if dtype == DType::Bool => self.binary("Or", node, dtype)?,
+            Op::Mul {} | Op::Minimum {} if dtype == DType::Bool => self.binary("And", node, dtype)?,
             Op::Add {} => self.binary("Add", node, dtype)?,
             Op::Sub {} => self.binary("Sub", node, dtype)?,
             Op::Mul {} => self.binary("Mul", node, dtype)?,
@@ -323,24 +333,25 @@ impl<'a> Lowering<'a> {
                         0
                     }
                 };
-                let keep = *keepdim && dim.is_some();
-                let found = self.emit("ArgMax", &[&x], |node| node.attr("axis", at).attr("keepdims", i64::from(keep)));
+                // Not ArgMax: engines differ in which of equal elements they take.
+                let one = self.ints(&[1]);
+                let [_, found] = self.top(&x, &one, at, true);
                 match (dim, keepdim) {
-                    (None, true) => {
-                        let ones = self.ints(&vec![1; rank]);
+                    (Some(_), true) => found,
+                    (Some(_), false) => {
+                        let axes = self.ints(&[at]);
+                        self.plain("Squeeze", &[&found, &axes])
+                    }
+                    (None, _) => {
+                        let ones = self.ints(&vec![1; if *keepdim { rank } else { 0 }]);
                         self.plain("Reshape", &[&found, &ones])
                     }
-                    _ => found,
                 }
             }
             Op::TopK { k, dim, largest } => {
                 let x = self.operand(node, 0, self.tensor(node.operands[0])?.dtype)?;
                 let k = self.ints(&[*k]);
-                self.fresh += 1;
-                let outs = [format!("value.{}", self.fresh), format!("value.{}.indices", self.fresh)];
-                let top = proto::node("TopK", [x.as_str(), k.as_str()], [outs[0].as_str(), outs[1].as_str()]);
-                let top = top.attr("axis", axis(*dim, rank)).attr("largest", i64::from(*largest)).attr("sorted", 1);
-                self.onnx = std::mem::take(&mut self.onnx).node(top);
+                let outs = self.top(&x, &k, axis(*dim, rank), *largest);
                 self.names.insert(id, outs.into());
                 return Ok(());
             }
@@ -381,6 +392,16 @@ impl<'a> Lowering<'a> {
         Ok(self.plain(op, &[&x]))
     }
 
+    /// The first elements in order, and their indices.
+    fn top(&mut self, x: &str, k: &str, axis: i64, largest: bool) -> [String; 2] {
+        self.fresh += 1;
+        let outs = [format!("value.{}", self.fresh), format!("value.{}.indices", self.fresh)];
+        let top = proto::node("TopK", [x, k], [outs[0].as_str(), outs[1].as_str()]);
+        let top = top.attr("axis", axis).attr("largest", i64::from(largest)).attr("sorted", 1);
+        self.onnx = std::mem::take(&mut self.onnx).node(top);
+        outs
+    }
+
     fn unsqueeze(&mut self, x: &str, at: i64) -> String {
         let axes = self.ints(&[at]);
         self.plain("Unsqueeze", &[x, &axes])
@@ -407,10 +428,16 @@ impl<'a> Lowering<'a> {
         Ok(self.emit(op, &[&x, &axes], |node| node.attr("keepdims", i64::from(keepdim))))
     }
 
-    /// The sizes of a reshape: 0 copies a leading dimension that stays as it is, -1 is the one that is not known.
-    fn reshape_sizes(&mut self, node: &Node, id: NodeId) -> Result<String, Diagnostic> {
+    /// The sizes of a reshape: 0 copies a leading dimension that stays as it is, -1 is the one that is not known. Where a
+    /// size is 0 and all are known, 0 is a size instead.
+    fn reshape_sizes(&mut self, node: &Node, id: NodeId) -> Result<(String, bool), Diagnostic> {
         let from = &self.tensor(node.operands[0])?.shape;
         let to = &self.tensor(id)?.shape;
+        let empty = to.iter().any(|dim| dim.as_known() == Some(0));
+        let known: Option<Vec<i64>> = to.iter().map(Dim::as_known).collect();
+        if let (true, Some(known)) = (empty, known) {
+            return Ok((self.ints(&known), true));
+        }
         let mut open = 0;
         let sizes: Vec<i64> = to.iter().enumerate().map(|(at, dim)| match dim.as_known() {
             Some(size) => size,
@@ -421,10 +448,10 @@ impl<'a> Lowering<'a> {
             }
         }).collect();
         // A known size of 0 would be taken for "copy".
-        if open > 1 || to.iter().any(|dim| dim.as_known() == Some(0)) {
-            return Err(unsupported(&node.op, "at most one dimension may be unknown, and none empty"));
+        if open > 1 || empty {
+            return Err(unsupported(&node.op, "at most one dimension may be unknown, and none of the others empty"));
         }
-        Ok(self.ints(&sizes))
+        Ok((self.ints(&sizes), false))
     }
 
     /// The part before the slice, the value, and the part after it; with a step, scattered rows.

@@ -1,0 +1,475 @@
+//! Every operation that has an ONNX form, lowered alone, run by the engine, and compared to its meaning: exactly where
+//! elements only move or are integers, to 1e-6 otherwise. Once with all sizes known and, where types allow it, once with
+//! the first one open.
+
+use std::collections::BTreeSet;
+
+use irc_backends::onnx::{
+    lower::Lowering,
+    session::{Data, DataRef, Session, SessionOptions, TensorRef, Threads},
+};
+use irc_ir::{
+    attr::Float,
+    diagnostic::Span,
+    eval::{Value, eval},
+    graph::{Graph, NodeId},
+    infer::{Models, infer},
+    op::{Op, OpKind, Scope},
+    tensor::Tensor,
+    types::{DType, Dim, Type},
+};
+
+/// An operation on operands.
+type Case = (Op, Vec<Tensor>);
+
+/// Numbers that look random and are the same each time.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+
+    fn tensor(&mut self, dtype: DType, shape: &[usize]) -> Tensor {
+        let count = shape.iter().product::<usize>();
+        match dtype {
+            DType::F32 => Tensor::new(shape, (0..count).map(|_| self.next() as f32 / (1u64 << 29) as f32 - 2.0).collect()),
+            DType::I64 => Tensor::new(shape, (0..count).map(|_| self.next() as i64 % 9 - 4).collect()),
+            DType::I32 => Tensor::new(shape, (0..count).map(|_| self.next() as i32 % 9 - 4).collect()),
+            DType::Bool => Tensor::new(shape, (0..count).map(|_| self.next() % 2 == 0).collect()),
+            other => panic!("the engine has no {other}"),
+        }
+    }
+
+    fn ids(&mut self, end: usize, shape: &[usize]) -> Tensor {
+        Tensor::new(shape, (0..shape.iter().product()).map(|_| (self.next() % end as u64) as i64).collect())
+    }
+}
+
+const DTYPES: [DType; 3] = [DType::F32, DType::I64, DType::Bool];
+
+fn known(shape: &[i64]) -> Vec<Dim> {
+    shape.iter().map(|size| Dim::known(*size)).collect()
+}
+
+/// What is tried of an operation; nothing for those that only models, programs or the host have.
+fn cases(kind: OpKind) -> Vec<Case> {
+    let mut random = Random(kind as u64 + 1);
+    let r = &mut random;
+    let mut cases: Vec<Case> = vec![];
+    let nan = || Tensor::new([2, 3], vec![1.0, f32::NAN, -2.0, f32::INFINITY, f32::NEG_INFINITY, 0.5]);
+    match kind {
+        OpKind::Const => {
+            for dtype in DTYPES {
+                for shape in [&[][..], &[3], &[2, 3], &[0, 2]] {
+                    cases.push((Op::Const { value: (&r.tensor(dtype, shape)).into() }, vec![]));
+                }
+            }
+        }
+        // Operations of programs and of models: the driver evaluates them, or declares them.
+        OpKind::Forward | OpKind::Read | OpKind::Write | OpKind::Apply | OpKind::Input | OpKind::Weight => {}
+        OpKind::Hook => cases.extend(DTYPES.map(|dtype| (Op::Hook { name: "h".into() }, vec![r.tensor(dtype, &[2, 3])]))),
+
+        OpKind::Slice => {
+            for dtype in DTYPES {
+                for (dim, start, end, step) in parts() {
+                    cases.push((Op::Slice { dim, start, end, step }, vec![r.tensor(dtype, &[2, 7, 3])]));
+                }
+            }
+        }
+        OpKind::Index => {
+            for dtype in DTYPES {
+                for (dim, index) in [(0, 0), (0, 1), (1, -1), (1, 4), (-1, 2), (-3, -2), (-2, -5)] {
+                    cases.push((Op::Index { dim, index }, vec![r.tensor(dtype, &[2, 5, 3])]));
+                }
+                cases.push((Op::Index { dim: 0, index: -1 }, vec![r.tensor(dtype, &[4])]));
+            }
+        }
+        OpKind::Update => {
+            for dtype in DTYPES {
+                for (dim, start, end, step) in parts() {
+                    let x = r.tensor(dtype, &[2, 7, 3]);
+                    let part = eval(&Op::Slice { dim, start, end, step }, &[&x.clone().into()]).expect("it is a part");
+                    let shape = part.as_tensor().expect("of a tensor").shape().to_vec();
+                    for value in DTYPES {
+                        cases.push((Op::Update { dim, start, end, step }, vec![x.clone(), r.tensor(value, &[])]));
+                    }
+                    cases.push((Op::Update { dim, start, end, step }, vec![x.clone(), r.tensor(dtype, &shape)]));
+                    cases.push((Op::Update { dim, start, end, step }, vec![x.clone(), r.tensor(dtype, &shape[2..])]));
+                    let ones: Vec<usize> = shape.iter().enumerate().map(|(at, size)| if at == 1 { 1 } else { *size }).collect();
+                    cases.push((Op::Update { dim, start, end, step }, vec![x, r.tensor(DType::I64, &ones)]));
+                }
+                let op = Op::Update { dim: 0, start: Some(1), end: Some(6), step: 2 };
+                cases.push((op, vec![r.tensor(dtype, &[7]), r.tensor(dtype, &[3])]));
+            }
+        }
+        OpKind::Gather => {
+            for dtype in DTYPES {
+                for (dim, shape) in [(0, [4, 5]), (1, [3, 2]), (-1, [2, 9]), (-2, [1, 1]), (0, [0, 5])] {
+                    let x = r.tensor(dtype, &[3, 5]);
+                    let ids = r.ids(3, &shape);
+                    cases.push((Op::Gather { dim }, vec![x.clone(), ids.clone()]));
+                    let narrow: Vec<i32> = ids.to_f64().into_iter().map(|id| id as i32).collect();
+                    cases.push((Op::Gather { dim }, vec![x, Tensor::new(shape, narrow)]));
+                }
+            }
+        }
+        OpKind::Embedding => {
+            for dtype in DTYPES {
+                for shape in [&[][..], &[4], &[2, 3], &[2, 1, 3], &[0]] {
+                    cases.push((Op::Embedding {}, vec![r.tensor(dtype, &[6, 3]), r.ids(6, shape)]));
+                }
+            }
+        }
+        OpKind::Reshape => {
+            for dtype in DTYPES {
+                for (from, to) in [
+                    (&[2, 6][..], &[3, 4][..]), (&[2, 6], &[-1]), (&[2, 6], &[2, -1, 3]), (&[12], &[1, 12, 1]), (&[1], &[]), (&[], &[1, 1]),
+                    (&[0, 3], &[3, 0]), (&[0, 3], &[0]), (&[2, 0], &[0, 5]),
+                ] {
+                    cases.push((Op::Reshape { shape: known(to) }, vec![r.tensor(dtype, from)]));
+                }
+            }
+        }
+        OpKind::Transpose => {
+            for dtype in DTYPES {
+                for (dim0, dim1) in [(0, 1), (0, 2), (-1, -2), (1, 1), (-3, -1)] {
+                    cases.push((Op::Transpose { dim0, dim1 }, vec![r.tensor(dtype, &[2, 3, 4])]));
+                }
+            }
+        }
+        OpKind::Unsqueeze => {
+            for dtype in DTYPES {
+                for dim in [0, 1, 2, -1, -2, -3] {
+                    cases.push((Op::Unsqueeze { dim }, vec![r.tensor(dtype, &[2, 3])]));
+                }
+                cases.push((Op::Unsqueeze { dim: -1 }, vec![r.tensor(dtype, &[])]));
+            }
+        }
+        OpKind::Cat => {
+            for dtypes in mixed() {
+                for (dim, other) in [(0, [4, 3]), (-2, [1, 3]), (1, [2, 5]), (-1, [2, 0])] {
+                    cases.push((Op::Cat { dim }, vec![r.tensor(dtypes[0], &[2, 3]), r.tensor(dtypes[1], &other)]));
+                }
+                cases.push((Op::Cat { dim: 0 }, vec![r.tensor(dtypes[0], &[2]), r.tensor(dtypes[1], &[1]), r.tensor(dtypes[0], &[3])]));
+                cases.push((Op::Cat { dim: -1 }, vec![r.tensor(dtypes[0], &[2])]));
+            }
+        }
+        OpKind::Stack => {
+            for dtypes in mixed() {
+                for dim in [0, 1, 2, -1, -3] {
+                    cases.push((Op::Stack { dim }, vec![r.tensor(dtypes[0], &[2, 3]), r.tensor(dtypes[1], &[2, 3])]));
+                }
+                cases.push((Op::Stack { dim: 0 }, vec![r.tensor(dtypes[0], &[]), r.tensor(dtypes[1], &[]), r.tensor(dtypes[0], &[])]));
+                cases.push((Op::Stack { dim: -1 }, vec![r.tensor(dtypes[0], &[2])]));
+            }
+        }
+        OpKind::Cast => {
+            let odd = Tensor::new([9], vec![0.0, -0.0, 0.5, -0.5, 1.5, -2.7, 1e4, f32::NAN, 1e-30]);
+            for to in [DType::F32, DType::I64, DType::I32, DType::Bool] {
+                for from in [DType::F32, DType::I64, DType::I32, DType::Bool] {
+                    cases.push((Op::Cast { dtype: to }, vec![r.tensor(from, &[3, 4])]));
+                    cases.push((Op::Cast { dtype: to }, vec![r.tensor(from, &[])]));
+                }
+                cases.push((Op::Cast { dtype: to }, vec![odd.clone()]));
+            }
+        }
+
+        OpKind::Add | OpKind::Sub | OpKind::Mul | OpKind::Div | OpKind::Maximum | OpKind::Minimum | OpKind::Eq | OpKind::Ne | OpKind::Lt
+        | OpKind::Le | OpKind::Gt | OpKind::Ge | OpKind::And | OpKind::Or => {
+            let op = || Op::build(kind, &mut |_| None).expect("it has no attributes");
+            for dtypes in mixed() {
+                if kind == OpKind::Sub && dtypes.contains(&DType::Bool) {
+                    continue;
+                }
+                for (a, b) in [(&[2, 3][..], &[2, 3][..]), (&[2, 3], &[3]), (&[2, 1], &[1, 4]), (&[2, 3], &[]), (&[], &[4]), (&[], &[]), (&[0, 3], &[3])] {
+                    cases.push((op(), vec![r.tensor(dtypes[0], a), r.tensor(dtypes[1], b)]));
+                }
+            }
+            let swapped = Tensor::new([2, 3], vec![f32::NAN, 1.0, -2.0, f32::INFINITY, 0.0, f32::NAN]);
+            cases.push((op(), vec![nan(), swapped]));
+        }
+        OpKind::Neg | OpKind::Abs | OpKind::Exp | OpKind::Log | OpKind::Sqrt | OpKind::Sigmoid | OpKind::Silu | OpKind::Not => {
+            let op = || Op::build(kind, &mut |_| None).expect("it has no attributes");
+            for dtype in DTYPES {
+                let numbers = matches!(kind, OpKind::Neg | OpKind::Abs) && dtype == DType::Bool;
+                if numbers || kind == OpKind::Silu && dtype != DType::F32 {
+                    continue;
+                }
+                for shape in [&[][..], &[1], &[40], &[2, 3, 5], &[0]] {
+                    cases.push((op(), vec![r.tensor(dtype, shape)]));
+                }
+            }
+            cases.push((op(), vec![nan()]));
+            let steep = vec![0.0f32, -0.0, 1e-20, -1e-20, 20.0, -20.0, 87.0, -87.0, 1e5, -1e5];
+            cases.push((op(), vec![Tensor::new([10], steep)]));
+        }
+        OpKind::Select => {
+            for dtypes in mixed() {
+                for (c, a, b) in [(&[2, 3][..], &[2, 3][..], &[2, 3][..]), (&[3], &[2, 3], &[]), (&[2, 1], &[], &[1, 4]), (&[], &[2], &[2]), (&[4], &[], &[])] {
+                    cases.push((Op::Select {}, vec![r.tensor(DType::Bool, c), r.tensor(dtypes[0], a), r.tensor(dtypes[1], b)]));
+                }
+            }
+        }
+
+        OpKind::Softmax => {
+            for dim in [0, 1, 2, -1, -2, -3] {
+                cases.push((Op::Softmax { dim }, vec![r.tensor(DType::F32, &[2, 5, 7])]));
+            }
+            cases.push((Op::Softmax { dim: -1 }, vec![r.tensor(DType::F32, &[1])]));
+            cases.push((Op::Softmax { dim: -1 }, vec![Tensor::new([2, 3], vec![1.0, f32::NEG_INFINITY, 90.0, 5e4, 5e4, -5e4])]));
+        }
+        OpKind::Argmax => {
+            for dtype in [DType::F32, DType::I64] {
+                for keepdim in [false, true] {
+                    for dim in [None, Some(0), Some(1), Some(2), Some(-1), Some(-3)] {
+                        cases.push((Op::Argmax { dim, keepdim }, vec![r.tensor(dtype, &[2, 5, 3])]));
+                    }
+                    cases.push((Op::Argmax { dim: None, keepdim }, vec![r.tensor(dtype, &[])]));
+                    cases.push((Op::Argmax { dim: Some(0), keepdim }, vec![r.tensor(dtype, &[4])]));
+                    // Of equals the first.
+                    cases.push((Op::Argmax { dim: Some(-1), keepdim }, vec![Tensor::new([2, 4], vec![1i64, 3, 3, 2, 0, 0, 0, 0])]));
+                }
+            }
+            for dim in [None, Some(0), Some(1)] {
+                cases.push((Op::Argmax { dim, keepdim: false }, vec![nan()]));
+            }
+        }
+        OpKind::TopK => {
+            for dtype in [DType::F32, DType::I64] {
+                for (k, dim, largest) in [(1, -1, true), (3, 1, true), (2, 1, false), (5, 1, true), (5, 1, false), (2, 0, true), (1, -3, false), (0, 1, true), (3, 2, true)] {
+                    cases.push((Op::TopK { k, dim, largest }, vec![r.tensor(dtype, &[2, 5, 3])]));
+                }
+                cases.push((Op::TopK { k: 40, dim: -1, largest: true }, vec![r.tensor(dtype, &[100])]));
+            }
+            let equal = Tensor::new([12], vec![2i64, 7, 7, 1, 7, 2, 2, 1, 7, 0, 0, 7]);
+            for (k, largest) in [(3, true), (7, true), (3, false), (12, true), (12, false)] {
+                cases.push((Op::TopK { k, dim: 0, largest }, vec![equal.clone()]));
+                let floats: Vec<f32> = equal.to_f64().into_iter().map(|x| x as f32).collect();
+                cases.push((Op::TopK { k, dim: 0, largest }, vec![Tensor::new([12], floats)]));
+            }
+            for (k, largest) in [(1, true), (3, true), (1, false), (3, false)] {
+                cases.push((Op::TopK { k, dim: 1, largest }, vec![nan()]));
+            }
+        }
+        OpKind::Sum | OpKind::Mean | OpKind::Max | OpKind::Min => {
+            let op = |dims: &[i64], keepdim: bool| match kind {
+                OpKind::Sum => Op::Sum { dims: dims.to_vec(), keepdim },
+                OpKind::Mean => Op::Mean { dims: dims.to_vec(), keepdim },
+                OpKind::Max => Op::Max { dims: dims.to_vec(), keepdim },
+                _ => Op::Min { dims: dims.to_vec(), keepdim },
+            };
+            for dtype in DTYPES {
+                if kind == OpKind::Mean && dtype != DType::F32 {
+                    continue;
+                }
+                for keepdim in [false, true] {
+                    for dims in [&[][..], &[0], &[1], &[-1], &[0, 2], &[-1, 0], &[2, 1, 0]] {
+                        cases.push((op(dims, keepdim), vec![r.tensor(dtype, &[2, 5, 3])]));
+                    }
+                    cases.push((op(&[], keepdim), vec![r.tensor(dtype, &[])]));
+                    cases.push((op(&[-1], keepdim), vec![r.tensor(dtype, &[1])]));
+                    if kind == OpKind::Sum {
+                        cases.push((op(&[0], keepdim), vec![r.tensor(dtype, &[0, 3])]));
+                    }
+                    cases.push((op(&[1], keepdim), vec![r.tensor(dtype, &[0, 3])]));
+                }
+            }
+            cases.push((op(&[1], false), vec![nan()]));
+            cases.push((op(&[], false), vec![nan()]));
+        }
+
+        OpKind::Matmul => {
+            for (a, b) in [
+                (&[2, 3][..], &[3, 4][..]), (&[3], &[3]), (&[3], &[3, 4]), (&[2, 3], &[3]), (&[5, 2, 3], &[3, 4]), (&[2, 3], &[5, 3, 4]),
+                (&[5, 1, 2, 3], &[7, 3, 4]), (&[5, 2, 3], &[5, 3, 1]), (&[5, 2, 3], &[3]), (&[3], &[5, 3, 2]), (&[1, 1], &[1, 1]), (&[0, 3], &[3, 4]),
+                (&[33, 40], &[40, 21]),
+            ] {
+                // The engine multiplies no matrices of integers.
+                cases.push((Op::Matmul {}, vec![r.tensor(DType::F32, a), r.tensor(DType::F32, b)]));
+            }
+        }
+        OpKind::RmsNorm => {
+            for (shape, eps) in [(&[5][..], 1e-5), (&[2, 8], 1e-6), (&[2, 3, 33], 0.5), (&[1, 1], 0.0), (&[0, 4], 1e-5)] {
+                let weight = r.tensor(DType::F32, &shape[shape.len() - 1..]);
+                cases.push((Op::RmsNorm { eps: Float::new(eps) }, vec![r.tensor(DType::F32, shape), weight]));
+            }
+        }
+        OpKind::Rotary => {
+            for (shape, rotated) in [([1, 5, 2, 8], None), ([2, 3, 1, 8], Some(4)), ([2, 3, 3, 6], Some(2)), ([1, 1, 1, 2], Some(2)), ([1, 0, 2, 4], None)] {
+                for base in [10_000.0, 10.0] {
+                    let positions = r.ids(60, &shape[..2]);
+                    cases.push((Op::Rotary { base: Float::new(base), rotated }, vec![r.tensor(DType::F32, &shape), positions]));
+                }
+            }
+        }
+        OpKind::CausalMask => {
+            for shape in [&[4, 4][..], &[2, 3, 3], &[2, 2, 3, 7], &[1, 1], &[5, 2], &[1, 6]] {
+                for window in [None, Some(1), Some(2), Some(100)] {
+                    cases.push((Op::CausalMask { window }, vec![r.tensor(DType::F32, shape)]));
+                }
+            }
+        }
+
+        // Tuples are names of several values; `run` takes each apart.
+        OpKind::Tuple | OpKind::Get => {
+            for dtypes in mixed() {
+                cases.push((Op::Tuple {}, vec![r.tensor(dtypes[0], &[2]), r.tensor(dtypes[1], &[])]));
+            }
+        }
+    }
+    cases
+}
+
+/// Pairs of element types.
+fn mixed() -> impl Iterator<Item = [DType; 2]> {
+    DTYPES.into_iter().flat_map(|a| DTYPES.map(|b| [a, b]))
+}
+
+/// Dimensions, bounds and steps of a part of [2, 7, 3].
+fn parts() -> Vec<(i64, Option<i64>, Option<i64>, i64)> {
+    let mut parts = vec![(0, Some(1), None, 1), (-3, None, Some(1), 1), (2, Some(1), Some(2), 1), (-1, Some(-1), None, 1), (2, None, None, 2)];
+    for (start, end) in [(None, None), (Some(2), Some(5)), (Some(-3), None), (None, Some(-2)), (Some(-100), Some(100)), (Some(5), Some(2)), (Some(100), None), (Some(6), Some(7))] {
+        parts.extend([1, 2, 3, 100].map(|step| (1, start, end, step)));
+    }
+    parts.push((1, Some(i64::MIN), Some(i64::MAX), i64::MAX));
+    parts
+}
+
+/// Types of the operands; `open` leaves the first size of each open.
+fn types(operands: &[Tensor], open: bool) -> Vec<Type> {
+    let shape = |tensor: &Tensor| {
+        let sizes = tensor.shape().iter().enumerate();
+        sizes.map(|(at, size)| if open && at == 0 && *size > 1 { Dim::symbol(format!("S{size}")) } else { Dim::from(*size) }).collect::<Vec<_>>()
+    };
+    operands.iter().map(|tensor| Type::tensor(tensor.dtype(), shape(tensor))).collect()
+}
+
+/// What the engine makes of an operation; nothing if it cannot have such types.
+fn run(op: &Op, operands: &[Tensor], open: bool) -> Option<Result<Vec<Tensor>, String>> {
+    let mut graph = Graph::new("one");
+    let mut all = types(operands, open);
+    for (at, ty) in all.iter().enumerate() {
+        let ty = ty.as_tensor().expect("operands are tensors");
+        graph.add(Op::Input { name: format!("x{at}").into(), dtype: ty.dtype, shape: ty.shape.to_vec() }, [], Span::None);
+    }
+    let result = infer(op, &all.iter().collect::<Vec<_>>(), &Models::new()).ok()?;
+    let node = graph.add(op.clone(), (0..operands.len()).map(NodeId::new), Span::None);
+    all.push(result.clone());
+    let mut wanted = vec![node];
+    if let Type::Tuple(parts) = &result {
+        wanted = (0..parts.len()).map(|index| graph.add(Op::Get { index: index as i64 }, [node], Span::None)).collect();
+        all.extend(parts.iter().cloned());
+    }
+
+    let mut lowering = Lowering::new(&graph, &all);
+    let lowered = (|| {
+        for (id, node) in graph.nodes() {
+            match &node.op {
+                Op::Input { name, .. } => lowering.input(id, name)?,
+                _ => lowering.node(id)?,
+            }
+        }
+        wanted.iter().try_for_each(|id| lowering.output(*id))
+    })();
+    if let Err(error) = lowered {
+        return Some(Err(error.message));
+    }
+    let lowered = lowering.finish();
+    let options = SessionOptions { threads: Threads::new(1), prepack: false };
+    let names: Vec<String> = wanted.iter().map(|id| lowered.names[id].clone()).collect();
+    let session = match Session::load(lowered.model, None, options) {
+        Ok(session) => session,
+        Err(error) => return Some(Err(error.to_string())),
+    };
+    let given: Vec<_> = operands.iter().enumerate().filter_map(|(at, tensor)| {
+        let data = match tensor.dtype() {
+            DType::F32 => DataRef::F32(tensor.values()?),
+            DType::I64 => DataRef::I64(tensor.values()?),
+            DType::I32 => DataRef::I32(tensor.values()?),
+            _ => DataRef::Bool(tensor.values()?),
+        };
+        // An operand that the operation's result does not need is not there.
+        Some((session.find(&format!("x{at}"))?, TensorRef { shape: tensor.shape(), data }))
+    }).collect();
+    let ids: Vec<_> = names.iter().map(|name| session.find(name).expect("a wanted value is there")).collect();
+    Some(match session.run(&given, &ids) {
+        Err(error) => Err(error.to_string()),
+        Ok(outputs) => outputs.into_iter().zip(&all[node.index() + usize::from(wanted[0] != node)..]).map(|(out, ty)| {
+            let dtype = ty.as_tensor().expect("results are tensors").dtype;
+            match (out.data, dtype) {
+                (Data::F32(values), DType::F32) => Ok(Tensor::new(&out.shape, values)),
+                (Data::I32(values), DType::I64) => Ok(Tensor::new(&out.shape, values.into_iter().map(i64::from).collect())),
+                (Data::I32(values), DType::I32) => Ok(Tensor::new(&out.shape, values)),
+                (Data::I32(values), DType::Bool) if values.iter().all(|x| matches!(x, 0 | 1)) => {
+                    Ok(Tensor::new(&out.shape, values.into_iter().map(|x| x == 1).collect()))
+                }
+                (data, dtype) => Err(format!("{data:?} is not of {dtype}")),
+            }
+        }).collect(),
+    })
+}
+
+/// Whether the result of an operation is a choice of its operands' elements, or of integers.
+fn is_exact(op: &Op) -> bool {
+    !matches!(op.kind(), OpKind::Exp | OpKind::Log | OpKind::Sqrt | OpKind::Sigmoid | OpKind::Silu | OpKind::Softmax | OpKind::Sum | OpKind::Mean
+        | OpKind::Matmul | OpKind::RmsNorm | OpKind::Rotary | OpKind::Div)
+}
+
+fn compare(op: &Op, got: &Tensor, want: &Tensor) -> Result<(), String> {
+    if got.ty() != want.ty() {
+        return Err(format!("{} instead of {}", got.ty(), want.ty()));
+    }
+    let (a, b) = (got.to_f64(), want.to_f64());
+    let largest = b.iter().copied().filter(|x| x.is_finite()).fold(0.0, |largest: f64, x| largest.max(x.abs()));
+    let scale = |x: f64| match op.kind() {
+        // Sums of products of both signs are as precise as their largest parts.
+        OpKind::Sum | OpKind::Mean | OpKind::Matmul | OpKind::Rotary => largest.max(1.0),
+        _ => x.abs(),
+    };
+    let bound = if is_exact(op) { 0.0 } else { 1e-6 };
+    match a.iter().zip(&b).position(|(a, b)| a != b && !(a.is_nan() && b.is_nan()) && !((a - b).abs() <= bound * scale(*b) + bound * 1e-30)) {
+        Some(at) => Err(format!("element {at} is {:e} instead of {:e}\n  {got:?}\n  {want:?}", a[at], b[at])),
+        None => Ok(()),
+    }
+}
+
+#[test]
+fn operations_mean_the_same_on_the_engine() {
+    let (mut failures, mut count, mut tried) = (vec![], 0, BTreeSet::new());
+    for &kind in OpKind::ALL {
+        for (op, operands) in cases(kind) {
+            let values: Vec<Value> = operands.iter().map(|tensor| tensor.clone().into()).collect();
+            let Ok(want) = eval(&op, &values.iter().collect::<Vec<_>>()) else { panic!("{op:?} of {operands:?} means nothing") };
+            let want = match want {
+                Value::Tuple(parts) => parts.iter().filter_map(|part| part.as_tensor().cloned()).collect(),
+                value => vec![value.into_tensor().expect("a tensor")],
+            };
+            for open in [false, true] {
+                let Some(result) = run(&op, &operands, open) else { continue };
+                tried.insert(kind);
+                count += 1;
+                let result = result.and_then(|got| {
+                    assert_eq!(got.len(), want.len());
+                    got.iter().zip(&want).try_for_each(|(got, want)| compare(&op, got, want))
+                });
+                if let Err(why) = result {
+                    failures.push(format!("{op:?} of {operands:?}, open {open}: {why}"));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} of {count} cases:\n{}", failures.len(), failures.join("\n"));
+    assert!(count > 1_000, "{count} cases");
+    // An operation that may stand inside models has cases.
+    let missing: Vec<&str> = OpKind::ALL.iter().filter(|kind| kind.scope() == Scope::Anywhere && !tried.contains(kind)).map(|kind| kind.name()).collect();
+    assert!(missing.is_empty(), "no case of {missing:?}");
+}
+
+/// What has no ONNX form says so.
+#[test]
+fn what_cannot_be_lowered_is_an_error() {
+    let text = run(&Op::Const { value: irc_ir::attr::Literal::Str("Paris".into()) }, &[], false);
+    assert!(matches!(text, Some(Err(message)) if message.contains("text")));
+}

@@ -1,0 +1,71 @@
+//! The `irc` command: programs in files, models and the cache from a terminal.
+//!
+//! Results go to standard output, everything else to standard error. With `--json` standard output is exactly one JSON
+//! object, on failure too: `{"ok": false, "status": 1, "diagnostics": [...]}`.
+//!
+//! The exit status tells who has to act: 0 nobody, 1 the program is wrong, 2 the command line is, 3 something is missing or
+//! damaged here (a file, a model, a library), 4 the run failed.
+
+mod args;
+mod cache;
+mod chart;
+mod check;
+mod demo;
+mod dot;
+mod dump;
+mod explain;
+mod failure;
+mod hooks;
+mod model;
+mod program;
+mod progress;
+mod run;
+mod terminal;
+mod value;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use args::{Cli, Command};
+use failure::Outcome;
+use terminal::Terminal;
+
+/// Runs the command that the arguments of this process ask for.
+pub fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    // Help and usage errors are printed while arguments are read, so what `--color` says is needed before.
+    let command = Cli::command().color(args::color_before_parsing(&arguments).for_clap());
+    let cli = match command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to hear it where it cannot be printed.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let terminal = Terminal::new(cli.color);
+    let json = cli.command.json();
+    match dispatch(cli.command, &terminal) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => ExitCode::from(failure.report(&terminal, json)),
+    }
+}
+
+fn dispatch(command: Command, terminal: &Terminal) -> Outcome {
+    match command {
+        Command::Check(args) => check::check(&args, terminal),
+        Command::Dump(args) => dump::dump(&args, terminal),
+        Command::Run(args) => run::run(&args, terminal),
+        Command::Model(args) => model::model(&args.command, terminal),
+        Command::Cache(args) => cache::cache(&args.command, terminal),
+        Command::ExplainCode(args) => explain::explain(&args, terminal),
+        Command::Demo(args) => demo::demo(&args, terminal),
+        Command::Completions { shell } => {
+            // By way of memory: the generator panics when its output is closed.
+            let mut script = vec![];
+            clap_complete::generate(shell, &mut Cli::command(), "irc", &mut script);
+            terminal.print_bytes(&script)
+        }
+    }
+}

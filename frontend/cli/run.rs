@@ -1,0 +1,181 @@
+//! `irc run`.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+};
+
+use irc_backends::{Backend, Event, Report, execute::Driven, reference::Reference, rten::Rten};
+use irc_ir::{
+    code::Code,
+    diagnostic::{Diagnostic, Span},
+    eval::Value,
+    graph::{EffectKind, NodeId},
+    verify::Verified,
+};
+use serde_json::{Value as Json, json};
+
+use super::{
+    args::{BackendName, RunArgs},
+    failure::{Failure, Outcome},
+    program::Program,
+    terminal::{Terminal, columns, count, thousands, time},
+    value::{Leaf, abridged, leaves, preview, token_ids_of, value_json},
+};
+use crate::{
+    models::Model,
+    run::{Results, describe, run_verified},
+};
+
+pub(super) fn run(args: &RunArgs, terminal: &Terminal) -> Outcome {
+    let backend = backend(args)?;
+    if let Some(out) = &args.out {
+        check_writable(out)?;
+    }
+    let program = Program::open(&args.program, terminal)?;
+    let verified = program.verify().map_err(|errors| Failure::in_source(errors, &program.source))?;
+    let mut logs = vec![];
+    // The first line that could not be written ends the command, but not before the results are saved.
+    let mut closed: io::Result<()> = Ok(());
+    let mut on_event = |event: Event| {
+        let line = format!("LOG {}", describe(&event));
+        if args.json {
+            terminal.say(&line);
+            let Event::Log { label, value } = &event;
+            logs.push(json!({ "label": label.as_deref(), "value": value_json(value) }));
+        } else if closed.is_ok() {
+            closed = writeln!(io::stdout().lock(), "{line}");
+        }
+    };
+    let results =
+        run_verified(&verified, &program.models, &*backend, &mut on_event).map_err(|error| Failure::in_source(error, &program.source))?;
+    if let Some(out) = &args.out {
+        results.write(out)?;
+    }
+    closed?;
+    let saves = Saves { program: &program, verified: &verified, results: &results };
+    if args.json {
+        return terminal.print_json(&json!({
+            "ok": true,
+            "saves": saves.to_json(),
+            "logs": logs,
+            "report": report_json(results.report()),
+            "out": args.out.as_ref().map(|path| path.display().to_string()),
+        }));
+    }
+    if !args.quiet {
+        terminal.print(&saves.table(terminal))?;
+        let mut line = report_line(results.report());
+        if let Some(out) = &args.out {
+            line += &format!("; results in {}", out.display());
+        }
+        terminal.say(&line);
+    }
+    Ok(())
+}
+
+fn backend(args: &RunArgs) -> Outcome<Box<dyn Backend>> {
+    match (args.backend, args.threads) {
+        (BackendName::Rten, threads) => Ok(Box::new(Driven::new(Rten::new(threads.map(usize::from))))),
+        (BackendName::Reference, None) => Ok(Box::new(Reference)),
+        (BackendName::Reference, Some(_)) => {
+            Err(Diagnostic::error(Code::E4004, "the reference backend has one thread").help("leave `--threads` out").into())
+        }
+    }
+}
+
+/// A run may take long: that its results have no place to go to is said before.
+fn check_writable(out: &Path) -> Outcome {
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let problem = match () {
+        () if out.is_dir() => "it is a folder",
+        () if !parent.is_dir() => "there is no such folder",
+        () => return Ok(()),
+    };
+    Err(Diagnostic::error(Code::E0010, format!("the results cannot be written: {problem}")).label(Span::file(out, ""), "").into())
+}
+
+/// What was saved, with what is known of it.
+struct Saves<'a> {
+    program: &'a Program,
+    verified: &'a Verified,
+    results: &'a Results,
+}
+
+impl Saves<'_> {
+    /// Each save with the node that it shows.
+    fn each(&self) -> impl Iterator<Item = (&str, &Value, Option<NodeId>)> {
+        self.results.iter().map(|(name, value)| {
+            let shows = |kind: &EffectKind| matches!(kind, EffectKind::Save { name: of } if **of == *name);
+            (name, value, self.verified.graph().effects.iter().find(|effect| shows(&effect.kind)).map(|effect| effect.value))
+        })
+    }
+
+    /// The tokens of a part of a save, where it holds token ids: each as text.
+    fn tokens(&self, leaf: &Leaf<'_>, node: Option<NodeId>) -> Option<Vec<String>> {
+        let model: &Model = self.program.models.get(&token_ids_of(self.verified, node?, &leaf.path)?)?;
+        let tokenizer = model.tokenizer().ok()?;
+        let ids = leaf.value.as_tensor()?.values::<i64>()?;
+        Some(ids.iter().map(|id| tokenizer.decode(&[*id])).collect())
+    }
+
+    fn table(&self, terminal: &Terminal) -> String {
+        let ellipsis = terminal.glyph("…", "...");
+        let mut rows = vec![];
+        for (name, value, node) in self.each() {
+            for leaf in leaves(name, value) {
+                let shown = match leaf.value {
+                    Value::Tensor(tensor) => preview(tensor, ellipsis),
+                    Value::Str(text) => format!("{text:?}"),
+                    Value::Tuple(_) => String::new(),
+                };
+                let tokens = self.tokens(&leaf, node).unwrap_or_default();
+                let tokens = abridged(tokens.len(), ellipsis, |at| format!("{:?}", tokens[at])).join(" ");
+                rows.push([leaf.name, leaf.value.ty().to_string(), shown, tokens]);
+            }
+        }
+        columns(&rows)
+    }
+
+    fn to_json(&self) -> Json {
+        let mut all = vec![];
+        for (name, value, node) in self.each() {
+            for leaf in leaves(name, value) {
+                let mut json = value_json(leaf.value);
+                if let Some(tokens) = self.tokens(&leaf, node) {
+                    json["text"] = json!(tokens);
+                }
+                json["name"] = json!(leaf.name);
+                all.push(json);
+            }
+        }
+        Json::Array(all)
+    }
+}
+
+/// What was done, in one line.
+pub(super) fn report_line(report: &Report) -> String {
+    let mut parts = vec![report.numeric_class.clone()];
+    // The reference backend has no stages.
+    if report.stages_whole > 0 {
+        let stages = format!("{} of {} stages", thousands(report.stages_run), thousands(report.stages_whole));
+        parts.push(format!("{}, {stages}", count(report.forwards, "forward")));
+    }
+    parts.push(time(report.total_time));
+    parts.join("; ")
+}
+
+/// What was done, as JSON.
+pub(super) fn report_json(report: &Report) -> Json {
+    json!({
+        "numeric_class": report.numeric_class,
+        "forwards": report.forwards,
+        "stages_run": report.stages_run,
+        "stages_whole": report.stages_whole,
+        "token_stages": report.token_stages,
+        "engine_calls": report.engine_calls,
+        "seconds": report.total_time.as_secs_f64(),
+        "engine_seconds": report.engine_time.as_secs_f64(),
+        "attention_seconds": report.attention_time.as_secs_f64(),
+    })
+}

@@ -1,0 +1,294 @@
+//! Programs as files, with what must come of them in a file beside each: `tests/cases/FOLDER/NAME.ig` and `NAME.out`.
+//!
+//! ```text
+//! parse    the printed graph, or the diagnostics
+//! verify   `ok` and the graph with all types, or the diagnostics
+//! plan     the schedule: lanes, steps in their order, how many stages run
+//! run      what the program logs and saves, on the engine and on the reference backend alike; or how it fails
+//! ```
+//!
+//! Programs say `models { m: "induction" }`: the toy that needs no files. After a change, read what
+//! `IRC_BLESS=1 cargo test --test cases` writes as a user would, and commit it.
+//!
+//! In `verify`, the first line of a file says which invariant of [`irc::ir::verify`] it is about, and its name what comes
+//! out: `ok_…`, `several_…`, or the code of the one diagnostic, `e2001_…`.
+
+#[path = "cases/schedule.rs"]
+mod schedule;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use irc::{
+    backends::{Backend, Event, execute::Driven, reference::Reference, rten::Rten},
+    ir::{
+        code::Code,
+        diagnostic::{Diagnostic, Diagnostics, Source, Span},
+        eval::Value,
+        graph::Graph,
+        op::{OpKind, Scope},
+        text::{parse, print},
+        types::Name,
+        verify::Verified,
+    },
+    models::Model,
+    run,
+};
+
+/// The folder of all cases.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")
+}
+
+/// The programs of a folder, by name.
+fn programs(folder: &str) -> BTreeMap<String, Source> {
+    let files = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let is_program = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "ig");
+    let read = |path: PathBuf| {
+        let file = path.file_name().unwrap().to_string_lossy().into_owned();
+        (path.file_stem().unwrap().to_string_lossy().into_owned(), Source::new(file, fs::read_to_string(&path).unwrap()))
+    };
+    files.filter(is_program).map(read).collect()
+}
+
+/// Compares what comes of each program of a folder with the file beside it, or writes that file.
+fn check_folder(folder: &str, output: impl Fn(&Source) -> String) {
+    let programs = programs(folder);
+    let bless = std::env::var_os("IRC_BLESS").is_some();
+    let mut wrong = vec![];
+    for (name, source) in &programs {
+        let path = root().join(folder).join(name).with_extension("out");
+        let found = output(source);
+        let expected = fs::read_to_string(&path).unwrap_or_default();
+        if bless {
+            fs::write(path, found).unwrap();
+        } else if expected != found {
+            wrong.push(format!(
+                "tests/cases/{folder}/{name}.out (-) is not what comes of {name}.ig (+):\n{}",
+                difference(&expected, &found)
+            ));
+        }
+    }
+    for entry in fs::read_dir(root().join(folder)).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if path.extension().is_some_and(|extension| extension == "out") && !programs.contains_key(&name) {
+            wrong.push(format!("tests/cases/{folder}/{name}.out has no program beside it\n"));
+        }
+    }
+    let count = wrong.len();
+    assert!(wrong.is_empty(), "{}\n{count} cases differ; where that is right: IRC_BLESS=1 cargo test --test cases\n", wrong.join("\n"));
+}
+
+/// The lines that differ, with two lines around them.
+fn difference(expected: &str, found: &str) -> String {
+    let (old, new): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), found.lines().collect());
+    let same = |(a, b): &(&&str, &&str)| a == b;
+    let before = old.iter().zip(&new).take_while(same).count();
+    let after = old[before..].iter().rev().zip(new[before..].iter().rev()).take_while(same).count();
+    let mut text = String::new();
+    let mut lines = |sign: &str, lines: &[&str]| lines.iter().for_each(|line| writeln!(text, "  {sign} {line}").unwrap());
+    lines(" ", &old[before.saturating_sub(2)..before]);
+    lines("-", &old[before..old.len() - after]);
+    lines("+", &new[before..new.len() - after]);
+    lines(" ", &old[old.len() - after..(old.len() - after + 2).min(old.len())]);
+    text
+}
+
+/// The models of a program that are here, by its names for them.
+fn models_of(graph: &Graph) -> BTreeMap<Name, Model> {
+    graph.models.iter().filter_map(|decl| Some((decl.name.clone(), Model::open(&decl.reference).ok()?))).collect()
+}
+
+/// A program from its text to the verifier's word on it. No weights are at hand here: what is wrong is found without them.
+fn verified(source: &Source) -> Result<Verified, Diagnostics> {
+    let graph = parse(&source.text).into_result()?;
+    let models = models_of(&graph);
+    run::check(graph, &models)
+}
+
+/// A program that is meant to be right.
+fn right(source: &Source) -> Verified {
+    verified(source).unwrap_or_else(|errors| panic!("a case that is to run is wrong:\n{}", errors.render(source, false)))
+}
+
+#[test]
+fn parsed() {
+    check_folder("parse", |source| match parse(&source.text).into_result() {
+        Ok(graph) => print(&graph, None),
+        Err(errors) => errors.render(source, false) + "\n",
+    });
+    assert!(programs("parse").len() >= 20);
+}
+
+#[test]
+fn checked() {
+    check_folder("verify", |source| match verified(source) {
+        Ok(program) => format!("ok\n{}", print(program.graph(), Some(program.types()))),
+        Err(errors) => errors.render(source, false) + "\n",
+    });
+}
+
+#[test]
+fn planned() {
+    check_folder("plan", |source| {
+        let program = right(source);
+        schedule::render(&program, &irc::passes::schedule(&program))
+    });
+}
+
+/// What the name of a case in `verify` promises.
+#[test]
+fn names_tell_what_is_wrong() {
+    let mut invariants = BTreeSet::new();
+    let mut bad = 0;
+    for (name, source) in programs("verify") {
+        let found = verified(&source).err().unwrap_or_default().0;
+        let codes: Vec<&str> = found.iter().map(|diagnostic| diagnostic.code.name()).collect();
+        bad += usize::from(!codes.is_empty());
+        match name.split('_').next() {
+            Some("ok") => assert_eq!(codes, [""; 0], "{name}"),
+            Some("several") => assert!(codes.len() > 1, "{name}: {codes:?}"),
+            Some(code) => assert_eq!(codes, [code.to_uppercase()], "{name}"),
+            None => unreachable!(),
+        }
+        let Some(invariant) = source.text.strip_prefix("// Invariant ").and_then(|rest| rest.chars().next()) else {
+            panic!("{name}: the first line says which invariant it is about: `// Invariant 4: …`");
+        };
+        invariants.insert(invariant);
+        for diagnostic in &found {
+            let Some(Span::Text { start, end }) = diagnostic.labels.first().map(|label| &label.span) else {
+                panic!("{name}: {diagnostic} points nowhere");
+            };
+            assert!(start < end && *end as usize <= source.text.len(), "{name}: {diagnostic} points outside the text");
+        }
+    }
+    assert_eq!(invariants.into_iter().collect::<String>(), "12345678", "each invariant of the verifier has a case");
+    assert!(bad >= 40, "only {bad} programs are bad");
+}
+
+/// Where a code without a case is tested, or why it has none.
+fn elsewhere(code: Code) -> Option<&'static str> {
+    match code {
+        Code::E0010 | Code::E0011 | Code::E0012 | Code::E0013 => Some("about files that are not programs: frontend/models"),
+        Code::E2007 => {
+            Some("a program text is in SSA form, where each value is there before its use; only a trace can ask so: frontend/trace")
+        }
+        Code::E3003 => Some("a program text is one session; only traces can mix them: frontend/trace"),
+        Code::E4002 | Code::E4004 => Some("about the command line and the machine"),
+        Code::E0001 | Code::E0002 | Code::E0003 | Code::E0004 | Code::E0005 | Code::E0006 => None,
+        Code::E1001 | Code::E1002 | Code::E1003 | Code::E1004 | Code::E1005 | Code::E1006 | Code::E1007 | Code::E1008 => None,
+        Code::E2001 | Code::E2002 | Code::E2003 | Code::E2004 | Code::E2005 | Code::E2006 | Code::E2008 => None,
+        Code::E3001 | Code::E3002 | Code::E4001 | Code::E4003 => None,
+    }
+}
+
+#[test]
+fn every_code_has_a_case() {
+    let of_text = programs("parse").into_values().flat_map(|source| parse(&source.text).diagnostics);
+    let of_check = programs("verify").into_values().flat_map(|source| verified(&source).err().unwrap_or_default().0);
+    let of_run = programs("run").into_values().filter_map(|source| run_on(&Driven::new(Rten::new(Some(1))), &source).1.err());
+    let covered: BTreeSet<Code> = of_text.chain(of_check).chain(of_run).map(|diagnostic| diagnostic.code).collect();
+    for &code in Code::ALL {
+        match elsewhere(code) {
+            None => assert!(covered.contains(&code), "no case shows {}", code.name()),
+            Some(why) => assert!(!covered.contains(&code), "a case shows {}, which was thought to be {why}", code.name()),
+        }
+    }
+}
+
+/// A new operation has a case that shows what it does.
+#[test]
+fn every_operation_has_a_case() {
+    let graphs = programs("run").into_values().map(|source| right(&source).graph().clone());
+    let used: BTreeSet<OpKind> = graphs.flat_map(|graph| graph.nodes().map(|(_, node)| node.op.kind()).collect::<Vec<_>>()).collect();
+    let unused = OpKind::ALL.iter().filter(|kind| kind.scope() != Scope::Model && !used.contains(kind));
+    assert_eq!(unused.map(|kind| kind.name()).collect::<Vec<_>>(), [""; 0], "tests/cases/run does not show these operations");
+}
+
+/// What a program logs, and what it saves or how it fails.
+type Ran = (Vec<Event>, Result<Vec<(Name, Value)>, Diagnostic>);
+
+fn run_on(backend: &dyn Backend, source: &Source) -> Ran {
+    let program = right(source);
+    let handles = models_of(program.graph()).into_iter().map(|(name, model)| (name, model.handle().unwrap())).collect();
+    let mut events = vec![];
+    let outcome = backend.run(&program, &handles, &mut |event| events.push(event));
+    (events, outcome.map(|outcome| outcome.saves))
+}
+
+#[test]
+fn ran() {
+    let engine = Driven::new(Rten::new(Some(1)));
+    check_folder("run", |source| {
+        let (events, result) = run_on(&engine, source);
+        let (oracle_events, oracle) = run_on(&Reference, source);
+        assert_eq!(events.len(), oracle_events.len(), "{}: the backends log different things", source.name);
+        let mut text = String::new();
+        for (Event::Log { label, value }, Event::Log { label: oracle_label, value: oracle }) in events.iter().zip(&oracle_events) {
+            assert_eq!(label, oracle_label, "{}", source.name);
+            near(value, oracle, &format!("{}: a log", source.name));
+            let label = label.as_ref().map(|label| format!("\"{label}\", ")).unwrap_or_default();
+            writeln!(text, "log {label}{}", show(value)).unwrap();
+        }
+        match (result, oracle) {
+            (Ok(saves), Ok(oracle)) => {
+                assert_eq!(saves.len(), oracle.len(), "{}", source.name);
+                for ((name, value), (oracle_name, oracle)) in saves.iter().zip(&oracle) {
+                    assert_eq!(name, oracle_name, "{}", source.name);
+                    near(value, oracle, &format!("{}: \"{name}\"", source.name));
+                    writeln!(text, "save \"{name}\" {}", show(value)).unwrap();
+                }
+            }
+            (Err(error), Err(oracle)) => {
+                // Each says it in its own words.
+                assert_eq!(error.code, oracle.code, "{}", source.name);
+                writeln!(text, "{}", error.render(source, false)).unwrap();
+            }
+            (Ok(_), Err(error)) => panic!("{}: only the reference fails: {error}", source.name),
+            (Err(error), Ok(_)) => panic!("{}: only the engine fails: {error}", source.name),
+        }
+        text
+    });
+}
+
+/// Asserts that what two backends computed is the same: floats within 1e-5, relative; all else exactly.
+fn near(a: &Value, b: &Value, what: &str) {
+    match (a, b) {
+        (Value::Tensor(x), Value::Tensor(y)) => {
+            assert_eq!(x.ty(), y.ty(), "{what}");
+            let close = |(x, y): (f64, f64)| x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() <= 1e-5 * x.abs().max(y.abs()).max(1e-3);
+            let floats = x.dtype().is_float();
+            let same = x.to_f64().into_iter().zip(y.to_f64()).all(|pair| if floats { close(pair) } else { pair.0 == pair.1 });
+            assert!(same, "{what}: {x:?} on the engine, {y:?} on the reference backend");
+        }
+        (Value::Tuple(x), Value::Tuple(y)) => {
+            assert_eq!(x.len(), y.len(), "{what}");
+            x.iter().zip(y.iter()).for_each(|(x, y)| near(x, y, what));
+        }
+        (a, b) => assert_eq!(a, b, "{what}"),
+    }
+}
+
+/// A value as cases show it: the type and up to 16 elements, floats with three digits.
+fn show(value: &Value) -> String {
+    match value {
+        Value::Str(text) => format!("{text:?}"),
+        Value::Tuple(parts) => format!("({})", parts.iter().map(show).collect::<Vec<_>>().join(", ")),
+        Value::Tensor(tensor) => {
+            let number = |x: &f64| match tensor.dtype().is_float() {
+                true if x.is_finite() && x.abs() >= 1e6 => format!("{x:.3e}"),
+                // No minus before a zero that is only rounded.
+                true => format!("{:.3}", if x.abs() < 5e-4 { 0.0 } else { *x }),
+                false => x.to_string(),
+            };
+            let all = tensor.to_f64();
+            let shown: Vec<String> = all.iter().take(16).map(number).collect();
+            format!("{} [{}{}]", tensor.ty(), shown.join(", "), if all.len() > 16 { ", …" } else { "" })
+        }
+    }
+}

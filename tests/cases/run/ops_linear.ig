@@ -1,0 +1,12 @@
+// Matrices, and the parts of transformers.
+graph @ops_linear {
+  %x = [[1.0, 2.0], [3.0, 4.0]]
+  save matmul(%x, %x) as "matmul"
+  save matmul(%x, [1.0, -1.0]) as "a vector"
+  save matmul([[1, 2]], [[3], [4]]) as "integers"
+  save rms_norm(%x, [1.0, 2.0]) {eps: 1e-5} as "rms_norm"
+  save rotary([[[[1.0, 0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0, 1.0]]]], [[0, 2]]) {base: 100.0} as "rotary"
+  save rotary([[[[1.0, 0.0, 0.0, 1.0]]]], [[1]]) {base: 100.0, rotated: 2} as "partial rotary"
+  save causal_mask([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]) as "causal_mask"
+  save causal_mask([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]]) {window: 2} as "window"
+}

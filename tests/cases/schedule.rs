@@ -1,0 +1,107 @@
+//! A schedule as text, in the program's names for values.
+
+use std::fmt::Write;
+
+use irc::{
+    ir::{
+        attr::Literal,
+        graph::{EffectKind, Graph, NodeId},
+        model::{HookId, ModelSpec, StageKind},
+        op::Op,
+        plan::{Lane, LaneId, Schedule, StageStep, Step},
+        verify::Verified,
+    },
+    models::induction::WORDS,
+};
+
+/// Lanes, then steps in their order, then how many stages run.
+pub(crate) fn render(program: &Verified, schedule: &Schedule) -> String {
+    let mut text = String::new();
+    for (at, lane) in schedule.lanes.iter().enumerate() {
+        writeln!(text, "lane {at}: {}", show_lane(program, lane)).unwrap();
+    }
+    for step in &schedule.steps {
+        match step {
+            Step::Stage(step) => text += &show_stage(program, step),
+            Step::Host(id) => writeln!(text, "host {}", definition(program.graph(), *id)).unwrap(),
+            Step::Effect(at) => {
+                let effect = &program.graph().effects[*at];
+                let value = name(program.graph(), schedule.values[effect.value.index()]);
+                match &effect.kind {
+                    EffectKind::Save { name } => writeln!(text, "save {value} as \"{name}\"").unwrap(),
+                    EffectKind::Log { label: Some(label) } => writeln!(text, "log \"{label}\", {value}").unwrap(),
+                    EffectKind::Log { label: None } => writeln!(text, "log {value}").unwrap(),
+                }
+            }
+        }
+    }
+    let Schedule { forwards, stages_run, stages_whole, .. } = schedule;
+    writeln!(text, "forwards {forwards}, stages run {stages_run} of {stages_whole}").unwrap();
+    text
+}
+
+fn show_lane(program: &Verified, lane: &Lane) -> String {
+    let spec = &program.models()[&lane.model];
+    let rows = format!("{} {}x{}", lane.model, lane.batch, lane.length);
+    let tokens = lane.tokens.map(|tokens| name(program.graph(), tokens));
+    let mut text = match (lane.parent, tokens) {
+        (None, Some(tokens)) => format!("{rows}, {tokens}"),
+        (None, None) => format!("{rows}, no tokens"),
+        (Some(LaneId(parent)), _) => format!("{rows}, lane {parent} up to \"{}\"", spec.stages()[lane.stage].name),
+    };
+    for (hook, value) in &lane.writes {
+        write!(text, ", {} = {}", hook_name(spec, *hook), name(program.graph(), *value)).unwrap();
+    }
+    text
+}
+
+fn show_stage(program: &Verified, step: &StageStep) -> String {
+    let spec = &program.models()[&step.model];
+    let stage = &spec.stages()[step.stage];
+    let kind = if matches!(stage.kind, StageKind::Attention(_)) { "attention" } else { "stage" };
+    let lanes: Vec<String> = step.lanes.iter().map(|LaneId(lane)| lane.to_string()).collect();
+    let mut text = format!("{kind} {} \"{}\" for {}\n", step.stage, stage.name, lanes.join(", "));
+    for capture in &step.captures {
+        let value = name(program.graph(), capture.value);
+        writeln!(text, "  lane {}: {value} is {}", capture.lane.0, hook_name(spec, capture.hook)).unwrap();
+    }
+    text
+}
+
+fn hook_name(spec: &ModelSpec, hook: HookId) -> &str {
+    &spec.hook_info(hook).name
+}
+
+/// `%x`, or for a value without a name what it is.
+fn name(graph: &Graph, id: NodeId) -> String {
+    match graph.label(id) {
+        Some(label) => format!("%{label}"),
+        None => expression(graph, id),
+    }
+}
+
+fn definition(graph: &Graph, id: NodeId) -> String {
+    match graph.label(id) {
+        Some(label) => format!("%{label} = {}", expression(graph, id)),
+        None => expression(graph, id),
+    }
+}
+
+fn expression(graph: &Graph, id: NodeId) -> String {
+    let node = graph.node(id);
+    match &node.op {
+        Op::Const { value: Literal::Str(text) } => format!("\"{text}\""),
+        Op::Const { value: Literal::Tensor(tensor) } => match tensor.to_tensor().values::<i64>() {
+            // Token ids, for all that cases are about.
+            Some(ids) if tensor.shape().len() == 2 => {
+                let word = |id: &i64| usize::try_from(*id).ok().and_then(|id| WORDS.get(id)).copied().unwrap_or("…");
+                format!("\"{}\"", ids.iter().map(word).collect::<Vec<_>>().join(" "))
+            }
+            _ => format!("{tensor:?}"),
+        },
+        op => {
+            let operands: Vec<String> = node.operands.iter().map(|operand| name(graph, *operand)).collect();
+            format!("{}({})", op.kind().name(), operands.join(", "))
+        }
+    }
+}

@@ -1,0 +1,5 @@
+// Invariant 4: hooks are leaves, never tuples.
+graph @first_of_tuple models { m: "induction" } {
+  %f = forward("<s> Eiffel Paris Buckingham London Eiffel") {model: m}
+  save read(%f) {hook: "model.layers.1.output[0]"} as "h"
+}

@@ -1,0 +1,256 @@
+//! The `irc` command as people use it: what it prints where, and how it ends.
+
+use std::{
+    fs,
+    io::Write,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value as Json;
+
+/// A patch between two runs of the toy: alone, the second says `Rome`.
+const PATCH: &str = r#"
+graph @patch models { m: "induction" } {
+  %a = forward("<s> Eiffel Paris Buckingham London Eiffel") {model: m}
+  %x = slice(read(%a) {hook: "model.layers.3.output"}) {dim: 1, start: -1}
+  %b = forward("<s> Colosseum Rome Prado Madrid Colosseum") {model: m}
+  %r = read(%b) {hook: "model.layers.1.output"}
+  %w = write(%b, update(%r, %x) {dim: 1, start: -1}) {hook: "model.layers.1.output"}
+  %l = read(%w) {hook: "lm_head.output"}
+  log "logits", %l
+  save argmax(index(%l) {dim: 1, index: -1}) {dim: -1} as "word"
+  save topk(index(%l) {dim: 1, index: -1}) {k: 2} as "best"
+}
+"#;
+
+/// A folder of a test's own, with an empty cache in it; removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("irc-cli-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_irc"));
+        command.args(arguments).env("IRC_CACHE", self.0.join("cache")).env("LC_ALL", "C.UTF-8").env_remove("NO_COLOR");
+        command
+    }
+
+    fn irc(&self, arguments: &[&str]) -> Ran {
+        Ran::of(self.command(arguments).stdin(Stdio::null()).output().unwrap())
+    }
+
+    fn irc_with(&self, arguments: &[&str], input: &str) -> Ran {
+        let mut child = self.command(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        Ran::of(child.wait_with_output().unwrap())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+struct Ran {
+    status: i32,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    fn of(output: Output) -> Ran {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Ran { status: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    #[track_caller]
+    fn ends_with(self, status: i32) -> Ran {
+        assert_eq!(self.status, status, "{}\n{}", self.out, self.err);
+        self
+    }
+
+    #[track_caller]
+    fn json(&self) -> Json {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+    }
+}
+
+#[test]
+fn check_says_whether_a_program_is_right() {
+    let folder = Folder::new("check");
+    let good = folder.irc(&["check", &folder.file("good.ig", PATCH)]).ends_with(0);
+    assert_eq!(good.out, "");
+    assert!(good.err.starts_with("@patch is right: ") && good.err.contains("2 forwards, 1 log, 2 saves"), "{}", good.err);
+
+    // All that is wrong, in its order, in one go: a model, a word of the prompt, the syntax, a hook, a shape.
+    let bad = r#"
+graph @bad models { m: "induktion", n: "induction" } {
+  %a = forward("<s> Eiffel Pariss") {model: n}
+  %b = forward("<s>") {model: n}
+  %c = raed(%b) {hook: "lm_head.output"}
+  %d = read(%b) {hook: "lm_head.ouptut"}
+  save add([1, 2, 3], [1, 2]) as "e"
+}
+"#;
+    let path = folder.file("bad.ig", bad);
+    let ran = folder.irc(&["check", &path]).ends_with(1);
+    let codes: Vec<&str> = ran.err.lines().filter_map(|line| line.strip_prefix("error[")?.split(']').next()).collect();
+    assert_eq!(codes, ["E4002", "E2004", "E0004", "E2001", "E1003"], "{}", ran.err);
+    assert!(ran.err.contains("bad.ig:2:21") && ran.err.contains("did you mean `induction`?"), "{}", ran.err);
+    let json = folder.irc(&["check", "--json", &path]).ends_with(1).json();
+    assert_eq!((&json["ok"], &json["status"]), (&false.into(), &1.into()));
+    assert_eq!(json["diagnostics"][2]["labels"][0]["span"]["line"], 5);
+}
+
+#[test]
+fn the_exit_status_tells_who_has_to_act() {
+    let folder = Folder::new("status");
+    let patch = folder.file("patch.ig", PATCH);
+    folder.irc(&["check"]).ends_with(2);
+    folder.irc(&["check", "none.ig"]).ends_with(3);
+    folder.irc(&["check", &patch, "--model", "q=induction"]).ends_with(2);
+    folder.irc(&["check", &patch, "--model", "m=induction"]).ends_with(0);
+    folder.irc(&["check", &patch, "--model", "induction"]).ends_with(0);
+    // The model is missing, the program is fine.
+    let missing = folder.irc(&["check", &patch, "--model", "smollm2"]).ends_with(3);
+    assert!(missing.err.contains("irc model fetch smollm2"), "{}", missing.err);
+    folder.irc(&["run", &patch, "--backend", "reference", "--threads", "2"]).ends_with(2);
+    folder.irc(&["run", &patch, "--out", &folder.0.join("none/r.safetensors").display().to_string()]).ends_with(3);
+}
+
+#[test]
+fn run_prints_logs_and_saves() {
+    let folder = Folder::new("run");
+    let patch = folder.file("patch.ig", PATCH);
+    for backend in ["rten", "reference"] {
+        let ran = folder.irc(&["run", &patch, "--backend", backend]).ends_with(0);
+        let lines: Vec<&str> = ran.out.lines().collect();
+        assert!(lines[0].starts_with("LOG logits: tensor<1x6x16xf32> ["), "{}", ran.out);
+        assert_eq!(lines[1], r#"word    tensor<1xi64>    [3]      "Paris""#);
+        assert_eq!(lines[2], "best.0  tensor<1x2xf32>  [10, 5]");
+        assert_eq!(lines[3], r#"best.1  tensor<1x2xi64>  [3, 1]   "Paris" "?""#);
+        assert!(ran.err.starts_with(backend), "{}", ran.err);
+    }
+    let quiet = folder.irc(&["run", &patch, "--quiet", "--threads", "1"]).ends_with(0);
+    assert_eq!((quiet.out.lines().count(), quiet.err.as_str()), (1, ""));
+    // From standard input, too.
+    let piped = folder.irc_with(&["run", "-", "--quiet"], PATCH).ends_with(0);
+    assert_eq!(piped.out, quiet.out);
+}
+
+#[test]
+fn run_gives_json_and_files() {
+    let folder = Folder::new("json");
+    let (patch, out) = (folder.file("patch.ig", PATCH), folder.0.join("results.safetensors"));
+    let ran = folder.irc(&["run", &patch, "--json", "--out", &out.display().to_string()]).ends_with(0);
+    let json = ran.json();
+    assert_eq!(json["saves"][0]["name"], "word");
+    assert_eq!(json["saves"][0]["text"], Json::from(vec!["Paris"]));
+    assert_eq!(json["saves"][1]["values"], Json::from(vec![10.0, 5.0]));
+    assert_eq!(json["logs"][0]["label"], "logits");
+    assert!(json["report"]["stages_run"].as_u64().is_some_and(|stages| stages > 0));
+    assert!(ran.err.starts_with("LOG logits"), "{}", ran.err);
+    let bytes = fs::read(out).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut names = tensors.names();
+    names.sort_unstable();
+    assert_eq!(names, ["best.0", "best.1", "word"]);
+    assert_eq!(tensors.tensor("word").unwrap().data(), 3i64.to_le_bytes());
+}
+
+#[test]
+fn dump_prints_programs() {
+    let folder = Folder::new("dump");
+    let patch = folder.file("patch.ig", PATCH);
+    let text = folder.irc(&["dump", &patch]).ends_with(0).out;
+    assert!(text.contains(r#"%r = read(%b) {hook: "model.layers.1.output"}"#) && text.contains(": tensor<1x6x64xf32>"), "{text}");
+    // What is dumped is a program again, the same one.
+    let again = folder.file("again.ig", &text);
+    assert_eq!(folder.irc(&["dump", &again]).ends_with(0).out, text);
+    // Without the model there are no types, unless they are asked for.
+    let unknown = folder.file("unknown.ig", &PATCH.replace("induction", "nowhere"));
+    let ran = folder.irc(&["dump", &unknown]).ends_with(0);
+    assert!(!ran.out.contains("tensor<") && ran.err.contains("there is no model `nowhere` here"), "{}{}", ran.out, ran.err);
+    folder.irc(&["dump", &unknown, "--types"]).ends_with(3);
+
+    let json = folder.irc(&["dump", &patch, "--format", "json"]).ends_with(0).json();
+    assert_eq!((&json["format"], &json["version"], &json["name"]), (&"irc.graph".into(), &1.into(), &"patch".into()));
+    let nodes = json["nodes"].as_array().unwrap();
+    let write = nodes.iter().find(|node| node["op"] == "write").unwrap();
+    assert_eq!((&write["label"], &write["attrs"]["hook"]), (&"w".into(), &"model.layers.1.output".into()));
+    assert_eq!(nodes[1]["type"], "forward<m, 1x6>");
+    assert_eq!(json["effects"][1]["kind"], "save");
+
+    let dot = folder.irc(&["dump", &patch, "--format", "dot"]).ends_with(0).out;
+    assert!(dot.starts_with("digraph \"patch\" {") && dot.contains(r"%w = write\nmodel.layers.1.output"), "{dot}");
+}
+
+#[test]
+fn models_can_be_looked_into() {
+    let folder = Folder::new("model");
+    let list = folder.irc(&["model", "list"]).ends_with(0).out;
+    assert!(list.contains("induction  built in") && list.contains("smollm2    to fetch"), "{list}");
+    assert!(folder.irc(&["model", "open", "induction"]).ends_with(0).out.contains("4 layers"));
+    assert_eq!(folder.irc(&["model", "info", "induction", "--json"]).ends_with(0).json()["layers"], 4);
+    folder.irc(&["model", "verify", "induction"]).ends_with(0);
+    folder.irc(&["model", "info", "nothing"]).ends_with(3);
+    folder.irc(&["model", "fetch", "nothing"]).ends_with(2);
+
+    let hooks = folder.irc(&["model", "hooks", "induction", "model.layers.{1..2}.output"]).ends_with(0).out;
+    assert_eq!(hooks, "model.layers.1.output  tensor<BxTx64xf32>\nmodel.layers.2.output  tensor<BxTx64xf32>\n");
+    let all = folder.irc(&["model", "hooks", "induction", "--json"]).ends_with(0).json();
+    assert!(all["hooks"].as_array().is_some_and(|hooks| hooks.len() > 50));
+    let none = folder.irc(&["model", "hooks", "induction", "self_atn"]).ends_with(2);
+    assert!(none.err.contains("did you mean"), "{}", none.err);
+
+    assert_eq!(folder.irc(&["cache", "list"]).ends_with(0).out, "");
+    folder.irc(&["cache", "clean", "nothing"]).ends_with(2);
+    assert_eq!(folder.irc(&["cache", "clean"]).ends_with(0).out, "0 bytes are free again\n");
+}
+
+#[test]
+fn codes_are_explained() {
+    let folder = Folder::new("explain");
+    assert!(folder.irc(&["explain-code", "e1003"]).ends_with(0).out.starts_with("E1003: Shapes do not fit"));
+    let unknown = folder.irc(&["explain-code", "E1033"]).ends_with(2);
+    assert!(unknown.err.contains("did you mean `E1003`"), "{}", unknown.err);
+    assert!(folder.irc(&["explain-code"]).ends_with(0).out.lines().count() > 30);
+}
+
+#[test]
+fn the_demo_needs_no_network() {
+    let folder = Folder::new("demo");
+    let ran = folder.irc(&["demo", "--no-network", "--color", "never"]).ends_with(0);
+    assert!(ran.out.ends_with("All 8 known answers hold.\n"), "{}", ran.out);
+    assert!(ran.out.lines().all(|line| line.chars().count() <= 80) && !ran.out.contains('\u{1b}'), "{}", ran.out);
+    let colored = folder.irc(&["demo", "--no-network", "--color", "always"]).ends_with(0).out;
+    assert!(colored.contains("\u{1b}["), "{colored}");
+    let ascii = folder.command(&["demo", "--no-network"]).env("LC_ALL", "C").output().unwrap();
+    assert!(ascii.status.success() && ascii.stdout.is_ascii(), "{}", String::from_utf8_lossy(&ascii.stdout));
+    let json = folder.irc(&["demo", "--no-network", "--json"]).ends_with(0).json();
+    assert_eq!((&json["predictions"]["t1"], &json["predictions"]["alone"]), (&"Paris".into(), &"Rome".into()));
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let folder = Folder::new("pipe");
+    for arguments in [&["model", "hooks", "induction"][..], &["completions", "zsh"], &["demo", "--no-network"]] {
+        let mut child = folder.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let ran = Ran::of(child.wait_with_output().unwrap()).ends_with(0);
+        assert!(!ran.err.contains("panic"), "{}", ran.err);
+    }
+}

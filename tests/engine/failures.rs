@@ -1,0 +1,222 @@
+//! What goes wrong while a program runs is an error with a place, never a panic.
+
+use std::sync::Arc;
+
+use irc::{
+    backends::{Backend, Caps, Engine, Handle, LoadedModel, execute::Driven, reference::Reference, rten::Rten, weights::Weights},
+    ir::{
+        code::Code,
+        diagnostic::{Diagnostic, Span},
+        graph::NodeId,
+        op::Op,
+        tensor::Tensor,
+        types::DType,
+    },
+};
+
+use crate::support::{Program, Random, config, engine, llama, names, weights};
+
+fn backends() -> [&'static dyn Backend; 2] {
+    [engine(), &Reference]
+}
+
+#[test]
+fn computed_token_ids_are_checked() {
+    for wrong in [50.0, 1e6, 3e9, 1e18, -1.0, -50.0] {
+        for hook in [None, Some("model.input"), Some("model.embed_tokens.input")] {
+            let mut program = Program::new(llama());
+            let number = program.constant(&Tensor::new([1, 3], vec![1.0f32, wrong, 2.0]));
+            let ids = program.op(Op::Cast { dtype: DType::I64 }, [number]);
+            let forward = match hook {
+                None => program.forward_on("m", ids),
+                Some(hook) => {
+                    let forward = program.forward(&Random(80).ids(1, 3));
+                    program.write(forward, hook, ids)
+                }
+            };
+            let logits = program.read(forward, "lm_head.output");
+            program.save("logits", logits);
+            for backend in backends() {
+                let error = program.try_run(backend).expect_err("there is no such token");
+                assert_eq!(error.code, Code::E4003, "{wrong} at {hook:?} on {}: {error:?}", backend.name());
+                assert!(matches!(error.labels.first().map(|label| &label.span), Some(Span::Text { .. })), "{wrong} at {hook:?}: {error:?}");
+            }
+            // The same through an applied module.
+            let mut program = Program::new(llama());
+            let number = program.constant(&Tensor::new([1, 3], vec![1.0f32, wrong, 2.0]));
+            let ids = program.op(Op::Cast { dtype: DType::I64 }, [number]);
+            let rows = program.apply("model.embed_tokens", ids);
+            program.save("rows", rows);
+            for backend in backends() {
+                let error = program.try_run(backend).expect_err("there is no such token");
+                assert_eq!((error.code, error.labels.is_empty()), (Code::E4003, false), "{wrong} applied on {}: {error:?}", backend.name());
+            }
+        }
+    }
+    // What the model itself says is a token is one.
+    let mut program = Program::new(llama());
+    let forward = program.forward(&Random(81).ids(2, 3));
+    let logits = program.read(forward, "lm_head.output");
+    let ids = program.op(Op::Argmax { dim: Some(-1), keepdim: false }, [logits]);
+    let second = program.forward_on("m", ids);
+    let logits = program.read(second, "lm_head.output");
+    program.save("logits", logits);
+    program.check("argmax as tokens");
+}
+
+#[test]
+fn the_host_fails_at_its_place() {
+    let mut program = Program::new(llama());
+    let forward = program.forward(&Random(82).ids(1, 3));
+    let logits = program.read(forward, "lm_head.output");
+    let ids = program.op(Op::Argmax { dim: Some(-1), keepdim: true }, [logits]);
+    let many = program.constant(&Tensor::scalar(1_000i64));
+    let far = program.add(ids, many);
+    let picked = program.op(Op::Gather { dim: -1 }, [logits, far]);
+    program.save("picked", picked);
+    for backend in backends() {
+        let error = program.try_run(backend).expect_err("there is no such index");
+        assert_eq!((error.code, &error.labels[0].span), (Code::E4003, program.graph.span(picked)), "{}", backend.name());
+    }
+}
+
+/// An engine that stops at some call.
+struct Broken {
+    inner: Rten,
+    calls: usize,
+}
+
+struct BrokenModel {
+    inner: Arc<dyn LoadedModel>,
+    calls: std::sync::atomic::AtomicUsize,
+}
+
+impl Engine for Broken {
+    fn caps(&self) -> Caps {
+        self.inner.caps()
+    }
+    fn load(&self, model: &Handle) -> Result<Arc<dyn LoadedModel>, Diagnostic> {
+        Ok(Arc::new(BrokenModel { inner: self.inner.load(model)?, calls: self.calls.into() }))
+    }
+}
+
+impl LoadedModel for BrokenModel {
+    fn run(&self, given: &[(NodeId, &Tensor)], want: &[NodeId]) -> Result<Vec<Tensor>, Diagnostic> {
+        use std::sync::atomic::Ordering;
+        match self.calls.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) {
+            Ok(_) => self.inner.run(given, want),
+            Err(_) => Err(Diagnostic::error(Code::E4003, "the engine is out of breath")),
+        }
+    }
+    fn numeric_class(&self) -> String {
+        self.inner.numeric_class()
+    }
+}
+
+#[test]
+fn the_engines_error_is_the_programs() {
+    let mut program = Program::new(llama());
+    let forward = program.forward(&Random(83).ids(1, 100));
+    let logits = program.read(forward, "lm_head.output");
+    program.save("logits", logits);
+    for calls in 0..14 {
+        let broken = Driven::new(Broken { inner: Rten::new(Some(1)), calls });
+        let error = program.try_run(&broken).expect_err("the engine stops");
+        assert_eq!((error.code, error.message.as_str()), (Code::E4003, "the engine is out of breath"), "after {calls} calls");
+    }
+}
+
+/// An engine that gives less than it is asked for.
+struct Lazy(usize);
+
+impl Engine for Lazy {
+    fn caps(&self) -> Caps {
+        Caps { engine: "lazy".to_owned(), chunk: 64, min_rows: 1 }
+    }
+    fn load(&self, _: &Handle) -> Result<Arc<dyn LoadedModel>, Diagnostic> {
+        Ok(Arc::new(Lazy(self.0)))
+    }
+}
+
+impl LoadedModel for Lazy {
+    fn run(&self, _: &[(NodeId, &Tensor)], want: &[NodeId]) -> Result<Vec<Tensor>, Diagnostic> {
+        let row = || Tensor::new([1, 7], vec![0.0f32; 7]);
+        Ok(match self.0 {
+            0 => vec![],
+            1 => want.iter().map(|_| row()).collect(),
+            2 => want.iter().map(|_| Tensor::scalar(1.0f32)).collect(),
+            _ => want.iter().map(|_| Tensor::new([3, 32], vec![1i64; 96])).collect(),
+        })
+    }
+    fn numeric_class(&self) -> String {
+        "lazy".to_owned()
+    }
+}
+
+#[test]
+fn engines_that_break_their_word_are_errors() {
+    for how in 0..4 {
+        let mut program = Program::new(llama());
+        let forward = program.forward(&Random(84).ids(1, 3));
+        let logits = program.read(forward, "model.layers.0.output");
+        program.save("logits", logits);
+        let error = program.try_run(&Driven::new(Lazy(how))).expect_err("the engine is lazy");
+        assert_eq!(error.code, Code::E4003, "{error:?}");
+    }
+}
+
+#[test]
+fn wrong_weights_are_named() {
+    let spec = llama().spec.clone();
+    let whole = weights(&spec, 3);
+    for name in ["model.layers.1.self_attn.q_proj.weight.T", "model.norm.weight", "model.embed_tokens.weight", "lm_head.weight.T"] {
+        for change in 0..3 {
+            let mut some = whole.clone();
+            let old = some.remove(name).expect("the weight has this name");
+            match change {
+                0 => {}
+                1 => drop(some.insert(name.into(), Tensor::new([old.len()], old.values::<f32>().expect("f32").to_vec()).reshaped([1, old.len()]))),
+                _ => drop(some.insert(name.into(), Tensor::new(old.shape(), vec![0.0f64; old.len()]))),
+            }
+            let handle = Handle { spec: spec.clone(), weights: Weights::from_tensors(some) };
+            assert!(handle.weights.check(&spec).is_err());
+            let mut program = Program::new(&handle);
+            let forward = program.forward(&Random(85).ids(1, 3));
+            let logits = program.read(forward, "lm_head.output");
+            program.save("logits", logits);
+            for backend in backends() {
+                let error = program.try_run(backend).expect_err("the weight is wrong");
+                assert_eq!(error.code, Code::E0012, "{name}: {error:?}");
+                assert!(error.message.contains(name) && !error.labels.is_empty(), "{name}: {error:?}");
+            }
+        }
+    }
+    // A model that the program names and nobody brought.
+    let mut program = Program::new(llama());
+    let forward = program.forward(&Random(86).ids(1, 3));
+    let logits = program.read(forward, "lm_head.output");
+    program.save("logits", logits);
+    let verified = program.verified();
+    for backend in backends() {
+        let error = backend.run(&verified, &Default::default(), &mut |_| {}).expect_err("there are no weights");
+        assert!(error.message.contains("`m`"), "{error:?}");
+    }
+}
+
+/// One set of weights under two architectures: what was loaded for one is not taken for the other.
+#[test]
+fn one_set_of_weights_for_two_specs() {
+    let first = llama();
+    let other = irc::models::llama::LlamaConfig { rope_theta: 10.0, rms_norm_eps: 0.5, ..config() };
+    let second = Handle { spec: Arc::new(other.spec().expect("the configuration is right")), weights: first.weights.clone() };
+    let mut program = Program::new(first).with("n", &second);
+    let ids = program.constant(&Random(87).ids(1, 6));
+    for model in ["m", "n"] {
+        let forward = program.forward_on(model, ids);
+        for hook in names(first) {
+            let value = program.read(forward, &hook);
+            program.save(format!("{model} {hook}"), value);
+        }
+    }
+    program.check("two specs");
+}

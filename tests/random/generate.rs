@@ -1,0 +1,368 @@
+//! A random walk through well-typed programs: each step picks an operation, attributes and operands, and stays if they fit.
+
+use std::collections::HashMap;
+
+use irc::ir::{
+    attr::{Attr, AttrKind, Float},
+    diagnostic::Span,
+    graph::{Effect, EffectKind, Graph, ModelDecl, NodeId},
+    infer::{Models, infer},
+    model::ModelSpec,
+    op::{Arity, AttrDecl, Op, OpKind, Scope},
+    tensor::Tensor,
+    types::{DType, Dim, Name, TensorType, Type, elements},
+};
+
+/// The names of the models that programs use.
+pub(crate) const MODELS: [&str; 2] = ["m", "second model"];
+
+/// Tensors of programs have no more elements, so that they run quickly.
+const MOST: i64 = 3000;
+
+/// Numbers without a pattern, the same in every run.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Dice {
+        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, count: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % count.max(1)
+    }
+
+    fn between(&mut self, low: i64, high: i64) -> i64 {
+        low + self.below((high - low + 1) as usize) as i64
+    }
+
+    /// One in `of` times.
+    fn once_in(&mut self, of: usize) -> bool {
+        self.below(of) == 0
+    }
+
+    /// From -1 to 1.
+    pub(crate) fn float(&mut self) -> f32 {
+        self.below(20_001) as f32 / 10_000.0 - 1.0
+    }
+
+    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())].clone()
+    }
+}
+
+struct Walk<'a> {
+    dice: Dice,
+    models: &'a Models,
+    spec: &'a ModelSpec,
+    graph: Graph,
+    types: Vec<Type>,
+    /// Values that are token ids for sure.
+    ids: Vec<NodeId>,
+    forwards: Vec<NodeId>,
+}
+
+/// The program of a seed.
+pub(crate) fn program(seed: u64, models: &Models) -> Graph {
+    let spec = models.values().next().expect("there is a model");
+    let mut graph = Graph::new(format!("random {seed}"));
+    let declare = |name: &&str| ModelDecl { name: Name::from(*name), reference: "induction".into(), span: Span::None };
+    graph.models = MODELS.iter().map(declare).collect();
+    let mut walk = Walk { dice: Dice::new(seed), models, spec, graph, types: vec![], ids: vec![], forwards: vec![] };
+    walk.begin();
+    let length = walk.dice.between(20, 60) as usize;
+    while walk.graph.len() < length {
+        walk.step();
+    }
+    walk.effects();
+    walk.graph
+}
+
+impl Walk<'_> {
+    /// Adds a node if its operands fit and the result is not too large.
+    fn add(&mut self, op: Op, operands: &[NodeId]) -> Option<NodeId> {
+        let types: Vec<&Type> = operands.iter().map(|operand| &self.types[operand.index()]).collect();
+        let ty = infer(&op, &types, self.models).ok()?;
+        let small = |ty: &TensorType| elements(&ty.shape).as_known().is_some_and(|count| count <= MOST);
+        let small = match &ty {
+            Type::Tensor(tensor) => small(tensor),
+            Type::Tuple(parts) => parts.len() <= 4 && parts.iter().all(|part| part.as_tensor().is_none_or(small)),
+            _ => true,
+        };
+        if !small {
+            return None;
+        }
+        let id = self.graph.add(op, operands.iter().copied(), Span::None);
+        if self.dice.once_in(3) {
+            self.graph.set_label(id, format!("{}_{}", self.dice.pick(&["h", "x", "a value"]), id.index()));
+        }
+        self.types.push(ty);
+        Some(id)
+    }
+
+    fn constant(&mut self, tensor: &Tensor) -> NodeId {
+        self.add(Op::Const { value: tensor.into() }, &[]).expect("constants have no operands that could not fit")
+    }
+
+    /// Token ids. Some prompts are equal, and many begin alike.
+    fn tokens(&mut self, length: usize) -> NodeId {
+        let batch = 1 + usize::from(self.dice.once_in(4));
+        let few = self.dice.pick(&[1, 2, 16]);
+        let tokens = (0..batch * length).map(|_| self.dice.below(few) as i64).collect();
+        let id = self.constant(&Tensor::new([batch, length], tokens));
+        self.ids.push(id);
+        id
+    }
+
+    /// Two or three forwards, with values of theirs.
+    fn begin(&mut self) {
+        let length = self.dice.between(1, 6) as usize;
+        for _ in 0..self.dice.between(2, 3) {
+            let tokens = if self.ids.is_empty() || !self.dice.once_in(3) { self.tokens(length) } else { self.dice.pick(&self.ids) };
+            self.forward(tokens);
+        }
+        for _ in 0..4 {
+            self.read();
+        }
+    }
+
+    fn step(&mut self) {
+        match self.dice.below(24) {
+            0 => {
+                let ids = self.dice.pick(&self.ids);
+                self.forward(ids);
+            }
+            1..=4 => drop(self.read()),
+            5..=7 => self.write(),
+            8..=9 => self.apply(),
+            10 => drop(self.literal()),
+            11 => self.gather(),
+            12 => self.embedding(),
+            13 => self.new_ids(),
+            14 => self.norm_or_rotary(),
+            _ => self.operation(),
+        }
+    }
+
+    fn forward(&mut self, tokens: NodeId) {
+        let model = Name::from(self.dice.pick(&MODELS));
+        let forward = self.add(Op::Forward { model }, &[tokens]);
+        self.forwards.extend(forward);
+    }
+
+    fn hook(&mut self) -> Name {
+        let hooks = self.spec.hooks();
+        // The residual stream is what most programs are about.
+        let residual: Vec<_> = hooks.iter().filter(|hook| hook.name.ends_with("put") && hook.name.matches('.').count() == 3).collect();
+        if self.dice.once_in(2) { self.dice.pick(&residual).name.clone() } else { self.dice.pick(hooks).name.clone() }
+    }
+
+    fn read(&mut self) -> Option<NodeId> {
+        let (forward, hook) = (self.dice.pick(&self.forwards), self.hook());
+        self.add(Op::Read { hook }, &[forward])
+    }
+
+    /// Writes a value that fits: one that is there, or one that is made of what is read.
+    fn write(&mut self) {
+        let (forward, hook) = (self.dice.pick(&self.forwards), self.hook());
+        let op = Op::Write { hook: hook.clone() };
+        for _ in 0..6 {
+            let value = self.value();
+            if self.types[value.index()].as_tensor().is_some_and(|ty| ty.dtype == DType::F32)
+                && let Some(written) = self.add(op.clone(), &[forward, value])
+            {
+                return self.forwards.push(written);
+            }
+        }
+        let source = self.dice.pick(&self.forwards);
+        let Some(old) = self.add(Op::Read { hook }, &[source]) else { return };
+        let part = Op::Update { dim: self.dice.between(-3, -1), start: Some(self.dice.between(-2, 1)), end: None, step: 1 };
+        let number = self.dice.float();
+        let number = self.constant(&Tensor::scalar(number));
+        let new = match self.dice.below(3) {
+            0 => self.add(part, &[old, number]),
+            1 => self.add(Op::Mul {}, &[old, number]),
+            _ => Some(old),
+        };
+        // Token ids and positions that are written must stay what the embeddings have rows for.
+        let integers = self.types[old.index()].as_tensor().is_some_and(|ty| ty.dtype == DType::I64);
+        let value = if integers { Some(old) } else { new };
+        let written = value.and_then(|value| self.add(op, &[forward, value]));
+        self.forwards.extend(written);
+    }
+
+    fn apply(&mut self) {
+        let modules: Vec<_> = self.spec.modules().map(|module| module.path.clone()).collect();
+        for _ in 0..10 {
+            let (model, module, value) = (Name::from(self.dice.pick(&MODELS)), self.dice.pick(&modules), self.value());
+            if self.types[value.index()].as_tensor().is_some_and(|ty| ty.dtype == DType::F32 && elements(&ty.shape) != Dim::known(0)) {
+                self.add(Op::Apply { model, module }, &[value]);
+            }
+        }
+    }
+
+    /// A small tensor, or sometimes a text.
+    fn literal(&mut self) -> NodeId {
+        if self.dice.once_in(8) {
+            let text = irc::ir::attr::Literal::Str(self.dice.pick(&["", "a text", "\"quoted\" \\ é"]).into());
+            return self.add(Op::Const { value: text }, &[]).expect("constants have no operands that could not fit");
+        }
+        let shape = self.dice.pick(&[vec![], vec![], vec![1], vec![3], vec![64], vec![2, 3], vec![2, 1, 4], vec![0, 2]]);
+        let count: usize = shape.iter().product();
+        let tensor = match self.dice.below(4) {
+            0 => Tensor::new(shape, (0..count).map(|_| self.dice.between(-4, 9)).collect::<Vec<i64>>()),
+            1 => Tensor::new(shape, (0..count).map(|_| self.dice.once_in(2)).collect::<Vec<bool>>()),
+            _ => Tensor::new(shape, (0..count).map(|_| self.dice.float()).collect::<Vec<f32>>()),
+        };
+        self.constant(&tensor)
+    }
+
+    /// Any value that is no forward; the later ones more often.
+    fn value(&mut self) -> NodeId {
+        loop {
+            let at = self.dice.below(self.types.len());
+            let at = at.max(self.dice.below(self.types.len()));
+            if !matches!(self.types[at], Type::Forward(_)) {
+                return NodeId::new(at);
+            }
+        }
+    }
+
+    /// A tensor with dimensions of sizes that are known and not 0.
+    fn sizes_of(&self, id: NodeId) -> Option<Vec<usize>> {
+        let ty = self.types[id.index()].as_tensor()?;
+        let sizes: Vec<usize> = ty.shape.iter().filter_map(|dim| dim.as_usize()).collect();
+        (!sizes.is_empty() && !sizes.contains(&0)).then_some(sizes)
+    }
+
+    /// Picks along a dimension by indices that are inside.
+    fn gather(&mut self) {
+        let from = self.value();
+        let Some(sizes) = self.sizes_of(from) else { return };
+        let dim = self.dice.below(sizes.len());
+        let mut shape: Vec<usize> = sizes.iter().map(|size| 1 + self.dice.below(*size)).collect();
+        shape[dim] = self.dice.between(0, 3) as usize;
+        let indices = (0..shape.iter().product()).map(|_| self.dice.below(sizes[dim]) as i64).collect();
+        let indices = self.constant(&Tensor::new(shape, indices));
+        self.add(Op::Gather { dim: dim as i64 }, &[from, indices]);
+    }
+
+    fn embedding(&mut self) {
+        let table = self.value();
+        let Some(&[rows, _]) = self.sizes_of(table).as_deref() else { return };
+        let ids = (0..3).map(|_| self.dice.below(rows) as i64).collect();
+        let ids = self.constant(&Tensor::new([3], ids));
+        self.add(Op::Embedding {}, &[table, ids]);
+    }
+
+    /// The prediction of a forward as the tokens of the next.
+    fn new_ids(&mut self) {
+        let forward = self.dice.pick(&self.forwards);
+        let Some(logits) = self.add(Op::Read { hook: "lm_head.output".into() }, &[forward]) else { return };
+        let ids = self.add(Op::Argmax { dim: Some(-1), keepdim: false }, &[logits]);
+        self.ids.extend(ids);
+    }
+
+    fn norm_or_rotary(&mut self) {
+        let value = self.value();
+        let Some(sizes) = self.sizes_of(value) else { return };
+        let last = sizes[sizes.len() - 1];
+        if self.dice.once_in(2) {
+            let weight = (0..last).map(|_| self.dice.float()).collect();
+            let weight = self.constant(&Tensor::new([last], weight));
+            self.add(Op::RmsNorm { eps: Float::new(1e-5) }, &[value, weight]);
+        } else if let [batch, tokens, size] = sizes[..]
+            && size % 8 == 0
+        {
+            let heads = Op::Reshape { shape: [batch, tokens, 4, size / 4].map(Dim::from).to_vec() };
+            let Some(heads) = self.add(heads, &[value]) else { return };
+            let positions = (0..batch * tokens).map(|_| self.dice.below(20) as i64).collect();
+            let positions = self.constant(&Tensor::new([batch, tokens], positions));
+            let rotated = self.dice.pick(&[None, Some(2)]);
+            self.add(Op::Rotary { base: Float::new(10_000.0), rotated }, &[heads, positions]);
+        }
+    }
+
+    /// Any operation of the table on any values.
+    fn operation(&mut self) {
+        let kinds = OpKind::ALL.iter().copied().filter(|kind| kind.scope() == Scope::Anywhere);
+        let made_elsewhere = [OpKind::Const, OpKind::Gather, OpKind::Embedding];
+        let kinds: Vec<OpKind> = kinds.filter(|kind| !made_elsewhere.contains(kind)).collect();
+        let kind = self.dice.pick(&kinds);
+        for _ in 0..20 {
+            let count = match kind.arity() {
+                Arity::Exactly(count) => count,
+                Arity::AtLeast(least) => least + self.dice.below(3),
+            };
+            let operands: Vec<NodeId> = (0..count).map(|_| self.value()).collect();
+            let sizes = operands.first().and_then(|operand| self.sizes_of(*operand)).unwrap_or_default();
+            let mut attrs: HashMap<&str, Attr> = HashMap::new();
+            for decl in kind.attrs() {
+                if !decl.optional || self.dice.once_in(2) {
+                    attrs.insert(decl.name, self.attribute(decl, &sizes));
+                }
+            }
+            let op = Op::build(kind, &mut |name| attrs.remove(name)).expect("each attribute is of its kind");
+            // Of floats that are large or no numbers, integers are the platform's.
+            let to_integers = matches!(op, Op::Cast { dtype: DType::I64 | DType::I32 | DType::U8 });
+            if !to_integers && let Some(id) = self.add(op, &operands) {
+                if let Type::Tuple(parts) = &self.types[id.index()] {
+                    let index = self.dice.below(parts.len()) as i64;
+                    self.add(Op::Get { index }, &[id]);
+                }
+                return;
+            }
+        }
+    }
+
+    /// A value for an attribute, which may fit an operand of these sizes.
+    fn attribute(&mut self, decl: &AttrDecl, sizes: &[usize]) -> Attr {
+        let rank = sizes.len() as i64;
+        let int = |dice: &mut Dice| match decl.name {
+            "k" | "step" | "window" => dice.between(1, 3),
+            name if name.starts_with("dim") => dice.between(-rank, rank.max(1) - 1),
+            _ => dice.between(-3, 3),
+        };
+        match decl.kind {
+            AttrKind::Int => Attr::Int(int(&mut self.dice)),
+            AttrKind::OptionalInt => Attr::Int(int(&mut self.dice)),
+            AttrKind::Bool => Attr::Bool(self.dice.once_in(2)),
+            AttrKind::Float => Attr::Float(Float::new(self.dice.pick(&[1e-5, 10_000.0]))),
+            AttrKind::DType => Attr::DType(self.dice.pick(&DType::ALL)),
+            AttrKind::Ints => Attr::Ints((0..self.dice.between(0, 2)).map(|_| int(&mut self.dice)).collect()),
+            AttrKind::Dims => {
+                let mut shape: Vec<Dim> = sizes.iter().rev().map(|size| Dim::from(*size)).collect();
+                let open = self.dice.below(shape.len());
+                match self.dice.below(3) {
+                    0 => shape = vec![Dim::known(-1)],
+                    1 if !shape.is_empty() => shape[open] = Dim::known(-1),
+                    _ => {}
+                }
+                Attr::Dims(shape)
+            }
+            AttrKind::Name | AttrKind::Literal => unreachable!("operations with names and literals are made elsewhere"),
+        }
+    }
+
+    /// Saves and logs some values, the last ones surely.
+    fn effects(&mut self) {
+        let count = self.types.len();
+        for at in 0..count {
+            let id = NodeId::new(at);
+            let leaves = match &self.types[at] {
+                Type::Forward(_) | Type::Opaque => false,
+                Type::Tuple(parts) => parts.iter().all(|part| part.as_tensor().is_some()),
+                _ => true,
+            };
+            if !leaves || (at + 8 < count && !self.dice.once_in(4)) {
+                continue;
+            }
+            let kind = match self.dice.below(6) {
+                0 => EffectKind::Log { label: None },
+                1 => EffectKind::Log { label: Some(format!("value {at}").into()) },
+                _ => EffectKind::Save { name: format!("value {at}").into() },
+            };
+            self.graph.effects.push(Effect { kind, value: id, span: Span::None });
+        }
+    }
+}
