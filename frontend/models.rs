@@ -62,15 +62,20 @@ impl Model {
     /// # Errors
     /// As [`Model::open`].
     pub fn open_with(name: &str, progress: OnProgress<'_>) -> Result<Model, Diagnostic> {
+        // A name is not a path: a folder that happens to be called like a model must not hide it.
         let path = Path::new(name);
+        let is_path = path.components().count() > 1
+            || path.is_absolute()
+            || name.starts_with('.')
+            || path.extension().is_some_and(|end| end == "gguf");
         if name == BUILT_IN {
             let tokenizer = Tokenizer::from_words(induction::WORDS);
             return Ok(Model::new(name.to_owned(), induction::spec()?, Source::BuiltIn, Some(tokenizer)));
         }
-        if path.is_dir() {
+        if is_path && path.is_dir() {
             return Model::cached(name, CachedModel::open(path)?);
         }
-        if path.is_file() {
+        if is_path && path.is_file() {
             let folder = fetch::import_gguf(path, progress)?;
             return Model::cached(name, CachedModel::open(&folder)?);
         }
@@ -97,7 +102,8 @@ impl Model {
     fn cached(name: &str, cached: CachedModel) -> Result<Model, Diagnostic> {
         let path = cached.config();
         let damaged = |field: String, message: String| Diagnostic::error(Code::E0012, message).label(Span::file(&path, field), "");
-        let text = fs::read_to_string(&path).map_err(|error| damaged(String::new(), format!("the configuration cannot be read: {error}")))?;
+        let text =
+            fs::read_to_string(&path).map_err(|error| damaged(String::new(), format!("the configuration cannot be read: {error}")))?;
         let config: llama::LlamaConfig = serde_json::from_str(&text)
             .map_err(|error| damaged(format!("line {}", error.line()), format!("the configuration cannot be read: {error}")))?;
         let spec = config.spec().map_err(|error| error.label(Span::file(&path, ""), ""))?;
@@ -223,5 +229,5 @@ fn not_here(name: &str) -> Diagnostic {
         return error.help(format!("fetch it once: `irc model fetch {name}`"));
     }
     let error = error.suggest(name, known.into_iter().chain([BUILT_IN]));
-    error.help("give a name that `irc model list` shows, or the path of a model's folder or of a GGUF file")
+    error.help("give a name that `irc model list` shows, or the path of a model's folder or of a GGUF file, such as `./model`")
 }

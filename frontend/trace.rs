@@ -61,8 +61,8 @@ use irc_ir::{
 
 use irc_backends::{Backend, Event};
 
-use crate::{models::Model, run::Results};
 use crate::recorder::{ModelId, Recorder, Ref, Scope, TraceId};
+use crate::{models::Model, run::Results};
 
 mod index;
 mod operators;

@@ -124,7 +124,8 @@ fn compare(name: &str, got: &Tensor, want: &Tensor) -> Result<String, String> {
         let mut sizes: Vec<f32> = b.iter().map(|b| b.abs()).collect();
         sizes.sort_by(f32::total_cmp);
         let median = sizes[width / 2];
-        outside += a.iter().zip(b).filter(|(a, b)| !((*a - *b).abs() <= 1e-3 * b.abs() + 1e-3 * median)).count();
+        let within = |a: f32, b: f32| (a - b).abs() <= 1e-3 * b.abs() + 1e-3 * median;
+        outside += a.iter().zip(b).filter(|(a, b)| !within(**a, **b)).count();
         if width == 49152 {
             worst_kl = worst_kl.max(kl(b, a));
         }

@@ -31,6 +31,8 @@ use crate::{
 /// The backend that runs schedules on an engine.
 pub struct Driven {
     engine: Box<dyn Engine>,
+    /// The engine, without its version.
+    name: String,
     loaded: Mutex<Vec<(Handle, Arc<Ready>)>>,
 }
 
@@ -46,7 +48,8 @@ struct Ready {
 impl Driven {
     /// A backend on an engine.
     pub fn new(engine: impl Engine + 'static) -> Driven {
-        Driven { engine: Box::new(engine), loaded: Mutex::default() }
+        let name = engine.caps().engine.split(' ').next().unwrap_or_default().to_owned();
+        Driven { engine: Box::new(engine), name, loaded: Mutex::default() }
     }
 
     /// Makes a model ready to run, unless it is already.
@@ -80,7 +83,7 @@ impl Driven {
 
 impl Backend for Driven {
     fn name(&self) -> &str {
-        "rten"
+        &self.name
     }
 
     fn run(&self, program: &Verified, models: &Handles, on_event: &mut (dyn FnMut(Event) + Send)) -> Result<Outcome, Diagnostic> {
@@ -268,7 +271,8 @@ impl<'a> Execution<'a> {
         let spans = self.spans(step);
         let mut inputs = BTreeMap::new();
         for &input in step.inputs.iter().filter(|input| !matches!(spec.graph().node(**input).op, Op::Input { .. })) {
-            let parts = step.lanes.iter().map(|&lane| self.take_lane(self.origin(step, lane, input), input)).collect::<Result<Vec<_>, _>>()?;
+            let parts =
+                step.lanes.iter().map(|&lane| self.take_lane(self.origin(step, lane, input), input)).collect::<Result<Vec<_>, _>>()?;
             inputs.insert(input, Tensor::joined(&parts));
         }
         let writes = self.writes(step, &spec)?;
@@ -355,7 +359,13 @@ impl<'a> Execution<'a> {
     }
 
     /// Positions, and token ids where the stage looks at them.
-    fn model_inputs(&mut self, step: &StageStep, spec: &ModelSpec, spans: &[Span], known: &mut BTreeMap<NodeId, Tensor>) -> Result<(), Diagnostic> {
+    fn model_inputs(
+        &mut self,
+        step: &StageStep,
+        spec: &ModelSpec,
+        spans: &[Span],
+        known: &mut BTreeMap<NodeId, Tensor>,
+    ) -> Result<(), Diagnostic> {
         for (id, node) in spec.graph().nodes().take_while(|(_, node)| matches!(node.op, Op::Input { .. })) {
             let mut flat: Vec<i64> = vec![];
             if matches!(&node.op, Op::Input { name, .. } if &**name == "positions") {

@@ -78,11 +78,11 @@ impl Outcome {
 pub struct Report {
     /// Engine, element type and form of the weights: results of one class are comparable bit by bit.
     pub numeric_class: String,
-    /// Forwards and applied modules that something depended on.
+    /// The forward passes that the program asks for, as a tool counts them that runs it as it is written.
     pub forwards: usize,
-    /// Stages that ran, counted once for each group of rows that are the same so far.
+    /// Stages in which something was computed, counted once for each group of rows that are the same so far.
     pub stages_run: usize,
-    /// Stages that the forwards would have run, each whole and alone.
+    /// Stages that those passes would have run, each whole and alone, with the stages of applied modules.
     pub stages_whole: usize,
     /// Tokens that went through position-wise stages, over all stages.
     pub token_stages: usize,

@@ -5,14 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use irc_ir::{
-    diagnostic::Diagnostic,
-    graph::NodeId,
-    model::ModelSpec,
-    op::Op,
-    tensor::Tensor,
-    types::DType,
-};
+use irc_ir::{diagnostic::Diagnostic, graph::NodeId, model::ModelSpec, op::Op, tensor::Tensor, types::DType};
 
 use crate::{Caps, LoadedModel, failed};
 
@@ -57,7 +50,8 @@ impl FlatBatch<'_> {
 
     /// Makes the wanted nodes known.
     pub(crate) fn compute(&mut self, want: &[NodeId]) -> Result<(), Diagnostic> {
-        let missing: BTreeSet<NodeId> = want.iter().filter(|node| self.nearest(**node).is_none()).map(|node| self.spec.source(*node)).collect();
+        let missing: BTreeSet<NodeId> =
+            want.iter().filter(|node| self.nearest(**node).is_none()).map(|node| self.spec.source(*node)).collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -107,7 +101,12 @@ impl FlatBatch<'_> {
 
     /// Type and sizes of a node's value for some tokens.
     fn sizes(&self, node: NodeId, tokens: usize) -> Result<(DType, Vec<usize>), Diagnostic> {
-        let ty = self.spec.node_type(node).as_tensor().filter(|ty| ty.rank() >= 2).ok_or_else(|| failed(format!("node {node:?} has no tokens")))?;
+        let ty = self
+            .spec
+            .node_type(node)
+            .as_tensor()
+            .filter(|ty| ty.rank() >= 2)
+            .ok_or_else(|| failed(format!("node {node:?} has no tokens")))?;
         Ok((ty.dtype, [tokens].into_iter().chain(ty.shape[2..].iter().filter_map(|dim| dim.as_usize())).collect()))
     }
 
@@ -119,7 +118,11 @@ impl FlatBatch<'_> {
         want.iter().zip(outputs).try_for_each(|(node, output)| {
             let (dtype, sizes) = self.sizes(*node, tokens)?;
             let right = output.dtype() == dtype && output.shape() == sizes;
-            if right { Ok(()) } else { Err(failed(format!("the engine gives {} for node {node:?}, which is {dtype} {sizes:?}", output.ty()))) }
+            if right {
+                Ok(())
+            } else {
+                Err(failed(format!("the engine gives {} for node {node:?}, which is {dtype} {sizes:?}", output.ty())))
+            }
         })
     }
 
@@ -134,10 +137,13 @@ impl FlatBatch<'_> {
             // Of equal size, give or take one: a short last chunk would cost as much as a long one.
             let (from, to) = (self.tokens * chunk / chunks, self.tokens * (chunk + 1) / chunks);
             let padding = self.caps.min_rows.saturating_sub(to - from);
-            let parts: Vec<(NodeId, Tensor)> = inputs.iter().map(|(node, tensor)| {
-                let part = if chunks == 1 { tensor.clone() } else { tensor.part(from..to) };
-                (*node, if padding > 0 { Tensor::joined(&vec![part; padding + 1]) } else { part })
-            }).collect();
+            let parts: Vec<(NodeId, Tensor)> = inputs
+                .iter()
+                .map(|(node, tensor)| {
+                    let part = if chunks == 1 { tensor.clone() } else { tensor.part(from..to) };
+                    (*node, if padding > 0 { Tensor::joined(&vec![part; padding + 1]) } else { part })
+                })
+                .collect();
             let refs: Vec<(NodeId, &Tensor)> = parts.iter().map(|(node, tensor)| (*node, tensor)).collect();
             let outputs = self.model.run(&refs, &want)?;
             self.calls += 1;

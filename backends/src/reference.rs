@@ -96,7 +96,8 @@ impl Oracle<'_> {
             Op::Forward { model } => {
                 let tokens = self.operand(id, 0)?.as_tensor().cloned().ok_or_else(|| failed("token ids are a tensor"))?;
                 let (batch, length) = (tokens.shape()[0], tokens.shape()[1]);
-                let pass = Pass { model: model.clone(), batch, length, tokens: Some(tokens), writes: HashMap::new(), nodes: HashMap::new() };
+                let pass =
+                    Pass { model: model.clone(), batch, length, tokens: Some(tokens), writes: HashMap::new(), nodes: HashMap::new() };
                 self.forwards.insert(id, pass);
                 return Ok(());
             }

@@ -84,7 +84,8 @@ impl RtenModel {
 impl LoadedModel for RtenModel {
     fn run(&self, given: &[(NodeId, &Tensor)], want: &[NodeId]) -> Result<Vec<Tensor>, Diagnostic> {
         // The engine's batch is one sequence of all tokens.
-        let shapes: Vec<Vec<usize>> = given.iter().map(|(_, tensor)| [1].into_iter().chain(tensor.shape().iter().copied()).collect()).collect();
+        let shapes: Vec<Vec<usize>> =
+            given.iter().map(|(_, tensor)| [1].into_iter().chain(tensor.shape().iter().copied()).collect()).collect();
         let mut inputs = Vec::with_capacity(given.len());
         for ((node, tensor), shape) in given.iter().zip(&shapes) {
             let view = match (tensor.values::<f32>(), tensor.values::<i64>()) {
@@ -96,11 +97,14 @@ impl LoadedModel for RtenModel {
         }
         let want = want.iter().map(|node| self.id(*node)).collect::<Result<Vec<_>, _>>()?;
         let outputs = self.session.run(&inputs, &want).map_err(failed)?;
-        outputs.into_iter().map(|out| match (&out.shape[..], out.data) {
-            ([1, shape @ ..], Data::F32(values)) => Ok(Tensor::new(shape, values)),
-            (shape, Data::F32(_)) => Err(failed(format!("the engine gives {shape:?} for one sequence"))),
-            (_, Data::I32(_)) => Err(failed(format!("the engine gives integers for {}", DType::F32))),
-        }).collect()
+        outputs
+            .into_iter()
+            .map(|out| match (&out.shape[..], out.data) {
+                ([1, shape @ ..], Data::F32(values)) => Ok(Tensor::new(shape, values)),
+                (shape, Data::F32(_)) => Err(failed(format!("the engine gives {shape:?} for one sequence"))),
+                (_, Data::I32(_)) => Err(failed(format!("the engine gives integers for {}", DType::F32))),
+            })
+            .collect()
     }
 
     fn numeric_class(&self) -> String {

@@ -121,9 +121,12 @@ impl Weights {
 
     /// The bytes of all weights.
     pub fn bytes(&self) -> u64 {
-        self.places.values().map(|place| match place {
-            Place::Memory(tensor) => tensor.bytes() as u64,
-            Place::File { length, .. } => *length,
-        }).sum()
+        self.places
+            .values()
+            .map(|place| match place {
+                Place::Memory(tensor) => tensor.bytes() as u64,
+                Place::File { length, .. } => *length,
+            })
+            .sum()
     }
 }

@@ -6,12 +6,7 @@
 mod paired;
 mod whole_graph;
 
-use std::{
-    collections::BTreeMap,
-    env, fs,
-    process::Command,
-    time::Instant,
-};
+use std::{collections::BTreeMap, env, fs, process::Command, time::Instant};
 
 use irc::{
     backends::{Backend, Handle, Handles, execute::Driven, onnx::session::Threads, rten::Rten},
@@ -95,7 +90,13 @@ impl Bench {
         let threads = Threads::new(std::thread::available_parallelism().map_or(1, Into::into));
         let peer = peer.then(|| WholeGraph::load(&config(model), &self.handle, threads));
         let ids = ids(tokens);
-        let stat = || fs::read_to_string("/proc/self/stat").unwrap_or_default().split(' ').map(|field| field.parse().unwrap_or(0)).collect::<Vec<i64>>();
+        let stat = || {
+            fs::read_to_string("/proc/self/stat")
+                .unwrap_or_default()
+                .split(' ')
+                .map(|field| field.parse().unwrap_or(0))
+                .collect::<Vec<i64>>()
+        };
         let before = stat();
         for _ in 0..40 {
             match &peer {
@@ -168,7 +169,14 @@ fn start_up() {
 fn first_forward() {
     let model = Model::open("smollm2").expect("SmolLM2 is in the cache");
     let bench = Bench::new(&model);
-    let packed: i64 = bench.handle.spec.weights().iter().filter(|weight| weight.name.ends_with(".T")).filter_map(|weight| weight.ty.bytes().as_known()).sum();
+    let packed: i64 = bench
+        .handle
+        .spec
+        .weights()
+        .iter()
+        .filter(|weight| weight.name.ends_with(".T"))
+        .filter_map(|weight| weight.ty.bytes().as_known())
+        .sum();
     let anonymous = anonymous_kib();
     let session = model.session();
     session.trace("The Eiffel Tower is in the city of").hook("lm_head.output").at((.., -1)).argmax(-1).save("next");

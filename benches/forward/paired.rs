@@ -26,7 +26,11 @@ pub(crate) fn compare(rounds: usize, mut ours: impl FnMut(), mut theirs: impl Fn
         let mut times = [Duration::ZERO; 2];
         for at in [round % 2, 1 - round % 2] {
             let (cpu, start) = (ProcessTime::now(), Instant::now());
-            if at == 0 { ours() } else { theirs() }
+            if at == 0 {
+                ours()
+            } else {
+                theirs()
+            }
             times[at] = cpu.elapsed();
             least[at] = least[at].min(times[at]);
             wall[at] = wall[at].min(start.elapsed());

@@ -68,7 +68,9 @@ fn build(c: &LlamaConfig, handle: &Handle) -> ModelProto {
         .input(ValueInfoProto::tensor("total", DataType::Int32, Vec::<Dim>::new()))
         .output(ValueInfoProto::untyped("logits"));
     let mut nodes = vec![node("Gather", ["model.embed_tokens.weight", "tokens"], ["x.0"]).attr("axis", 0)];
-    let norm = |x: &str, weight: &str, out: &str| node("RMSNormalization", [x, weight], [out]).attr("axis", -1).attr("epsilon", c.rms_norm_eps as f32);
+    let norm = |x: &str, weight: &str, out: &str| {
+        node("RMSNormalization", [x, weight], [out]).attr("axis", -1).attr("epsilon", c.rms_norm_eps as f32)
+    };
     for l in 0..c.num_hidden_layers {
         let w = |name: &str| format!("model.layers.{l}.{name}");
         let v = |name: &str| format!("{name}.{l}");

@@ -330,9 +330,9 @@ Examples:
    --> typo.ig:3:8
     |
   3 |   save read(%f) {hook: \"model.layers.3.ouptut\"} as \"h\"
-    |        ^^^^
+    |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
     |
-    = help: did you mean `model.layers.3.output`, …
+    = help: did you mean `model.layers.3.output`, `model.layers.0.output`, …
 
   $ echo 'graph @none { }' | irc check -";
 

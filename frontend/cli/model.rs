@@ -2,7 +2,7 @@
 
 use irc_ir::{
     model::{ModelSpec, StageKind},
-    types::{Dim, elements},
+    types::Dim,
 };
 use serde_json::{Value as Json, json};
 
@@ -153,7 +153,7 @@ impl<'a> Facts<'a> {
             hidden: residual,
             layers: attention.count(),
             heads,
-            weights: spec.weights().iter().filter_map(|weight| elements(&weight.ty.shape).as_known()).sum(),
+            weights: spec.parameters().as_known().unwrap_or(0),
             weight_bytes: spec.weight_bytes().as_known().unwrap_or(0),
             flops: flops(spec),
         }

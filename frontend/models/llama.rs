@@ -35,6 +35,9 @@ pub struct LlamaConfig {
     pub rms_norm_eps: f64,
     /// The base of the rotary wavelengths.
     pub rope_theta: f64,
+    /// Whether the head has the numbers of the embedding.
+    #[serde(default)]
+    pub tie_word_embeddings: bool,
 }
 
 impl LlamaConfig {
@@ -57,6 +60,9 @@ impl LlamaConfig {
             m.rms_norm("norm", x, c.hidden_size, c.rms_norm_eps)
         });
         let logits = m.projection("lm_head", x, c.hidden_size, c.vocab_size);
+        if c.tie_word_embeddings {
+            m.tie("lm_head.weight.T", "model.embed_tokens.weight");
+        }
         m.finish(logits)
     }
 

@@ -118,6 +118,8 @@ pub struct WeightDecl {
     pub name: Name,
     /// Its type; all sizes are known.
     pub ty: TensorType,
+    /// The weight that has the same numbers in another layout, where they are tied.
+    pub copy_of: Option<Name>,
 }
 
 /// A model without its weights: stages and hooks as plain data.
@@ -358,7 +360,13 @@ impl ModelSpec {
         }
     }
 
-    /// Bytes of all weights.
+    /// The number of weights; tied ones count once.
+    pub fn parameters(&self) -> Dim {
+        let own = self.weights.iter().filter(|weight| weight.copy_of.is_none());
+        own.fold(Dim::known(0), |sum, weight| sum + elements(&weight.ty.shape))
+    }
+
+    /// Bytes of all weights as they are stored, tied ones in each of their layouts.
     pub fn weight_bytes(&self) -> Dim {
         self.weights.iter().fold(Dim::known(0), |sum, weight| sum + weight.ty.bytes())
     }

@@ -1,10 +1,6 @@
 //! How a program is going to be run, as plain data: which stages of which models, for which rows, in which order.
 
-use crate::{
-    graph::NodeId,
-    model::HookId,
-    types::Name,
-};
+use crate::{graph::NodeId, model::HookId, types::Name};
 
 /// A lane of a [`Schedule`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -86,10 +82,10 @@ pub struct Schedule {
     pub steps: Vec<Step>,
     /// For each node of the program, the node that stands for its value: equal values are computed once.
     pub values: Vec<NodeId>,
-    /// The forwards that the program's effects depend on, with the applied modules.
+    /// The forward passes that the program asks for, as a tool counts them that runs it as it is written.
     pub forwards: usize,
-    /// Stages times lanes that run.
+    /// Stages times lanes in which something is computed.
     pub stages_run: usize,
-    /// Stages that all those forwards would run if each ran whole.
+    /// Stages that those passes would run, each whole and alone, with the stages of applied modules.
     pub stages_whole: usize,
 }

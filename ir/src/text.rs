@@ -131,7 +131,7 @@ pub fn print(graph: &Graph, types: Option<&[Type]>) -> String {
     print_with(graph, types, Style::default())
 }
 
-/// Prints a graph in a given style; see [`print`].
+/// Prints a graph in a given style; see [`print()`].
 pub fn print_with(graph: &Graph, types: Option<&[Type]>, style: Style) -> String {
     print::print(graph, types, style)
 }

@@ -17,7 +17,7 @@ use irc_ir::{
     model::{HookId, ModelSpec},
     op::Op,
     plan::{Capture, Lane, LaneId, Schedule, StageStep, Step},
-    types::Name,
+    types::{Name, Type},
     verify::Verified,
 };
 
@@ -45,6 +45,8 @@ struct Task {
     captures: Vec<(HookId, NodeId)>,
     /// Values of the program that it needs: tokens and what is written.
     host: BTreeSet<NodeId>,
+    /// Whether anything is computed: not so where all that is needed of the stage is written.
+    computes: bool,
 }
 
 type TaskId = (LaneId, usize);
@@ -175,6 +177,8 @@ impl<'a> Demand<'a> {
                 self.want(value);
                 continue;
             }
+            let is_hook = matches!(spec.graph().node(node).op, Op::Hook { .. });
+            self.tasks.entry((lane, stage)).or_default().computes |= !is_hook;
             for &operand in &spec.graph().node(node).operands {
                 match &spec.graph().node(operand).op {
                     Op::Weight { .. } | Op::Const { .. } => {}
@@ -202,12 +206,48 @@ impl<'a> Demand<'a> {
         }
     }
 
-    /// Forwards that effects depend on, stages that run for them, stages if each ran whole.
+    /// Passes that the effects ask for, stages that run for them, stages if each pass ran whole and alone.
     fn counts(&self) -> (usize, usize, usize) {
-        let live = self.program.graph().live();
-        let alive: Vec<&Name> = self.values.forwards.iter().filter(|(id, _)| live[id.index()]).map(|(_, model)| model).collect();
-        let whole = alive.iter().map(|model| self.program.models()[*model].stages().len()).sum();
-        (alive.len(), self.tasks.len(), whole)
+        let run = self.tasks.values().filter(|task| task.computes).count();
+        let (passes, whole) = self.passes();
+        (passes, run, whole)
+    }
+
+    /// How often a tool that runs programs as they are written would run a model: once for every forward whose hooks are
+    /// read, unless a forward with one more write shows the same value on its way. Modules count with their own stages.
+    fn passes(&self) -> (usize, usize) {
+        let graph = self.program.graph();
+        let live = graph.live();
+        let mut writes: HashMap<NodeId, Vec<&Name>> = HashMap::new();
+        let mut reads: BTreeMap<NodeId, Vec<&Name>> = BTreeMap::new();
+        let (mut passes, mut whole) = (0, 0);
+        for (_, node) in graph.nodes().filter(|(id, _)| live[id.index()]) {
+            match &node.op {
+                Op::Write { hook } => writes.entry(node.operands[0]).or_default().push(hook),
+                Op::Read { hook } => reads.entry(node.operands[0]).or_default().push(hook),
+                Op::Apply { model, module } => {
+                    let spec = &self.program.models()[model];
+                    let stage = |hook: HookId| spec.hook_info(hook).stage;
+                    whole += spec.module(module).map_or(0, |module| stage(module.output) + 1 - stage(module.input));
+                }
+                _ => {}
+            }
+        }
+        for (forward, hooks) in reads {
+            let Type::Forward(ty) = self.program.ty(forward) else { continue };
+            let spec = &self.program.models()[&ty.model];
+            let later = writes.get(&forward).map_or(&[][..], Vec::as_slice);
+            let shown = |hook: &Name| {
+                let reaches =
+                    |write: &Name| matches!((spec.hook(write), spec.hook(hook)), (Ok(write), Ok(hook)) if spec.reaches(write, hook));
+                later.iter().any(|write| !reaches(write))
+            };
+            if !hooks.iter().all(|hook| shown(hook)) {
+                passes += 1;
+                whole += spec.stages().len();
+            }
+        }
+        (passes, whole)
     }
 }
 
@@ -235,7 +275,13 @@ struct Order<'a> {
 }
 
 impl<'a> Order<'a> {
-    fn new(program: &'a Verified, values: &'a Values, lanes: &'a Lanes, tasks: BTreeMap<TaskId, Task>, wanted: BTreeSet<NodeId>) -> Order<'a> {
+    fn new(
+        program: &'a Verified,
+        values: &'a Values,
+        lanes: &'a Lanes,
+        tasks: BTreeMap<TaskId, Task>,
+        wanted: BTreeSet<NodeId>,
+    ) -> Order<'a> {
         let ready = program.models().iter().map(|(name, spec)| (name.clone(), vec![vec![]; spec.stages().len()])).collect();
         let done = vec![false; program.graph().len()];
         let (waits, users) = (HashMap::new(), HashMap::new());
@@ -318,11 +364,14 @@ impl<'a> Order<'a> {
     /// The items that waited for this one alone.
     fn served(&mut self, item: Item) -> Vec<Item> {
         let users = self.users.remove(&item).unwrap_or_default();
-        let mut free: Vec<Item> = users.into_iter().filter(|user| {
-            let waits = self.waits.entry(*user).or_insert(1);
-            *waits -= 1;
-            *waits == 0
-        }).collect();
+        let mut free: Vec<Item> = users
+            .into_iter()
+            .filter(|user| {
+                let waits = self.waits.entry(*user).or_insert(1);
+                *waits -= 1;
+                *waits == 0
+            })
+            .collect();
         free.reverse();
         free
     }
@@ -339,9 +388,9 @@ impl<'a> Order<'a> {
             groups.entry(key).or_default().push(lane);
         }
         for ((_, inputs, outputs), lanes) in groups {
-            let captures = lanes.iter().flat_map(|&lane| {
-                self.tasks[&(lane, stage)].captures.iter().map(move |&(hook, value)| Capture { lane, hook, value })
-            });
+            let captures = lanes
+                .iter()
+                .flat_map(|&lane| self.tasks[&(lane, stage)].captures.iter().map(move |&(hook, value)| Capture { lane, hook, value }));
             let captures = captures.collect();
             self.steps.push(Step::Stage(StageStep { model: model.clone(), stage, lanes: lanes.clone(), inputs, outputs, captures }));
             for lane in lanes {

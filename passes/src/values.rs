@@ -53,8 +53,6 @@ pub(crate) struct Values {
     /// What the values are that come out of forwards, by their first node.
     pub(crate) hooks: HashMap<NodeId, HookValue>,
     pub(crate) bases: Vec<Base>,
-    /// Forwards and applied modules, equal ones counted as often as they are written.
-    pub(crate) forwards: HashMap<NodeId, Name>,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -75,7 +73,7 @@ struct Numbering<'a> {
 
 /// Numbers the values of a program.
 pub(crate) fn number(program: &Verified) -> Values {
-    let values = Values { of: vec![], hooks: HashMap::new(), bases: vec![], forwards: HashMap::new() };
+    let values = Values { of: vec![], hooks: HashMap::new(), bases: vec![] };
     let (forward_of, base_ids, known, shown) = Default::default();
     let mut numbering = Numbering { program, values, forward_of, base_ids, known, shown };
     for (id, node) in program.graph().nodes() {
@@ -98,7 +96,6 @@ impl Numbering<'_> {
                 let (batch, length) = (ty.batch.as_usize().unwrap_or(0), ty.tokens.as_usize().unwrap_or(0));
                 let base = self.base(Base { model: model.clone(), tokens: Some(operands[0]), batch, length });
                 self.forward_of.insert(id, ForwardValue { base, writes: BTreeMap::new() });
-                self.values.forwards.insert(id, model.clone());
                 id
             }
             Op::Write { hook } => {
@@ -117,7 +114,6 @@ impl Numbering<'_> {
                 let Ok(module) = spec.module(module) else { return id };
                 let base = self.applied_base(model, &spec, module.input, self.program.ty(operands[0]));
                 let base = self.base(base);
-                self.values.forwards.insert(id, model.clone());
                 self.read(id, ForwardValue { base, writes: BTreeMap::from([(module.input, operands[0])]) }, module.output)
             }
             _ => *self.known.entry(Key::Op(op.clone(), operands)).or_insert(id),
@@ -132,7 +128,8 @@ impl Numbering<'_> {
         forward.writes.retain(|&written, _| spec.reaches(written, hook));
         if forward.writes.len() > 1 {
             let written = forward.writes.keys().copied().collect();
-            let shown = self.shown.entry((forward.base, hook, written)).or_insert_with_key(|(_, _, written)| shown_at(&spec, hook, written));
+            let shown =
+                self.shown.entry((forward.base, hook, written)).or_insert_with_key(|(_, _, written)| shown_at(&spec, hook, written));
             forward.writes.retain(|written, _| shown.contains(written));
         }
         let value = HookValue { forward, hook };

@@ -48,9 +48,12 @@ fn a_forward_among_others_is_the_forward_alone() {
                     let hook = name.rsplit(' ').next().expect("the name of a hook");
                     let prefix = format!("{trace} ");
                     let same = all.saves.iter().filter(|(other, _)| other.starts_with(&prefix) && other.ends_with(hook));
-                    found += same.filter(|(_, other)| other.ty() == value.ty()).inspect(|(other, together)| {
-                        assert!(together.same_bits(value), "{name} alone, {other} among others: {value:?} and {together:?}");
-                    }).count();
+                    found += same
+                        .filter(|(_, other)| other.ty() == value.ty())
+                        .inspect(|(other, together)| {
+                            assert!(together.same_bits(value), "{name} alone, {other} among others: {value:?} and {together:?}");
+                        })
+                        .count();
                 }
             }
             assert!(found >= 15, "{found} values were compared");
@@ -68,8 +71,12 @@ fn reads_change_nothing() {
                 random_trace(&mut program, &mut random, &trace.to_string());
             }
             let alone = program.run();
-            let forwards: Vec<NodeId> = program.graph.nodes().filter(|(_, node)| matches!(node.op, Op::Forward { .. } | Op::Write { .. }))
-                .map(|(id, _)| id).collect();
+            let forwards: Vec<NodeId> = program
+                .graph
+                .nodes()
+                .filter(|(_, node)| matches!(node.op, Op::Forward { .. } | Op::Write { .. }))
+                .map(|(id, _)| id)
+                .collect();
             for (at, forward) in forwards.iter().enumerate() {
                 program.save_all(*forward, &format!("extra {at} "));
             }
@@ -148,7 +155,7 @@ fn threads_change_nothing() {
         let mut program = Program::new(llama());
         let mut random = Random(seed);
         (0..4).for_each(|trace| random_trace(&mut program, &mut random, &trace.to_string()));
-        let forward = program.forward(&random.ids(1, 200));
+        let forward = program.forward(&random.ids(1, 400));
         let logits = program.read(forward, "lm_head.output");
         program.save("long", logits);
         let [one, two] = [&one, &two].map(|engine| program.try_run(engine).expect("it runs"));

@@ -175,7 +175,9 @@ fn wrong_weights_are_named() {
             let old = some.remove(name).expect("the weight has this name");
             match change {
                 0 => {}
-                1 => drop(some.insert(name.into(), Tensor::new([old.len()], old.values::<f32>().expect("f32").to_vec()).reshaped([1, old.len()]))),
+                1 => drop(
+                    some.insert(name.into(), Tensor::new([old.len()], old.values::<f32>().expect("f32").to_vec()).reshaped([1, old.len()])),
+                ),
                 _ => drop(some.insert(name.into(), Tensor::new(old.shape(), vec![0.0f64; old.len()]))),
             }
             let handle = Handle { spec: spec.clone(), weights: Weights::from_tensors(some) };

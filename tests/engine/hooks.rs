@@ -53,10 +53,12 @@ fn each_hook_is_set() {
                 let last = program.read(set, logits);
                 program.save("logits", last);
                 let alone = program.check(&what);
-                program.save_all(set, "after ");
-                program.save_all(forward, "before ");
-                let all = program.check(&format!("{what}, all read"));
-                crate::support::same_bits(&what, &alone, &all);
+                if batch == 2 {
+                    program.save_all(set, "after ");
+                    program.save_all(forward, "before ");
+                    let all = program.check(&format!("{what}, all read"));
+                    crate::support::same_bits(&what, &alone, &all);
+                }
             }
         }
     }

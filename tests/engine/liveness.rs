@@ -7,7 +7,13 @@ use std::{
 
 use irc::{
     backends::{Caps, Engine, Handle, LoadedModel, execute::Driven, rten::Rten},
-    ir::{diagnostic::Diagnostic, graph::NodeId, model::{ModelSpec, StageKind}, op::Op, tensor::Tensor},
+    ir::{
+        diagnostic::Diagnostic,
+        graph::NodeId,
+        model::{ModelSpec, StageKind},
+        op::Op,
+        tensor::Tensor,
+    },
 };
 
 use crate::support::{Program, Random, llama, names, odd};
@@ -46,9 +52,9 @@ impl Engine for Witness {
 impl LoadedModel for WitnessModel {
     fn run(&self, given: &[(NodeId, &Tensor)], want: &[NodeId]) -> Result<Vec<Tensor>, Diagnostic> {
         let spec = &self.spec;
-        let attends = |node: NodeId| spec.stages().iter().any(|stage| {
-            matches!(stage.kind, StageKind::Attention(_)) && stage.nodes.contains(&node.index())
-        });
+        let attends = |node: NodeId| {
+            spec.stages().iter().any(|stage| matches!(stage.kind, StageKind::Attention(_)) && stage.nodes.contains(&node.index()))
+        };
         let rows = given.first().map_or(0, |(_, tensor)| tensor.shape()[0]);
         assert!((self.caps.min_rows..=self.caps.chunk.max(self.caps.min_rows)).contains(&rows), "{rows} rows");
         for (node, tensor) in given {
@@ -125,10 +131,16 @@ fn only_what_is_needed_runs() {
     assert!(counts.iter().all(|count| *count <= 1), "nothing is computed twice");
     let (report, counts) = watch(&saved(&[], &["model.layers.0.output"]));
     assert_eq!((report.forwards, report.stages_run, report.stages_whole), (1, 4, 11));
-    assert_eq!(["model.layers.0.mlp.output", "model.layers.1.input_layernorm.output", "lm_head.output"].map(|hook| count(&counts, model, hook)), [1, 0, 0]);
+    assert_eq!(
+        ["model.layers.0.mlp.output", "model.layers.1.input_layernorm.output", "lm_head.output"].map(|hook| count(&counts, model, hook)),
+        [1, 0, 0]
+    );
     let (report, counts) = watch(&saved(&[], &["model.layers.1.self_attn.q"]));
     assert_eq!(report.stages_run, 6);
-    assert_eq!(["q_proj", "k_proj", "v_proj", "o_proj"].map(|name| count(&counts, model, &format!("model.layers.1.self_attn.{name}.output"))), [1, 0, 0, 0]);
+    assert_eq!(
+        ["q_proj", "k_proj", "v_proj", "o_proj"].map(|name| count(&counts, model, &format!("model.layers.1.self_attn.{name}.output"))),
+        [1, 0, 0, 0]
+    );
     let (report, _) = watch(&saved(&[], &["model.layers.1.self_attn.scores"]));
     assert_eq!(report.stages_run, 6);
     let (report, counts) = watch(&saved(&[], &["model.embed_tokens.input"]));

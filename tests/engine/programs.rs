@@ -3,8 +3,8 @@
 use irc::{
     backends::Event,
     ir::{
-        graph::{Effect, EffectKind, NodeId},
         diagnostic::Span,
+        graph::{Effect, EffectKind, NodeId},
         op::Op,
         types::DType,
     },
@@ -24,9 +24,14 @@ fn with_last(program: &mut Program, whole: NodeId, part: NodeId) -> NodeId {
 #[test]
 fn patches_between_forwards() {
     let mut random = Random(100);
-    for (from, into) in [("layers.2.output", "layers.0.input"), ("layers.0.output", "layers.2.input"), ("layers.1.mlp.output", "layers.1.mlp.output"),
-        ("norm.output", "embed_tokens.output"), ("embed_tokens.output", "norm.output"), ("layers.2.self_attn.output", "layers.0.self_attn.input")]
-    {
+    for (from, into) in [
+        ("layers.2.output", "layers.0.input"),
+        ("layers.0.output", "layers.2.input"),
+        ("layers.1.mlp.output", "layers.1.mlp.output"),
+        ("norm.output", "embed_tokens.output"),
+        ("embed_tokens.output", "norm.output"),
+        ("layers.2.self_attn.output", "layers.0.self_attn.input"),
+    ] {
         let mut program = Program::new(llama());
         let (a, b) = (program.forward(&random.ids(1, 6)), program.forward(&random.ids(1, 9)));
         let source = program.read(a, &format!("model.{from}"));
@@ -46,8 +51,17 @@ fn patches_between_forwards() {
 #[test]
 fn chains_over_all_layers() {
     let mut random = Random(101);
-    let hooks = ["model.embed_tokens.output", "model.layers.0.self_attn.z", "model.layers.0.output", "model.layers.1.self_attn.pattern",
-        "model.layers.1.mlp.act_fn.output", "model.layers.1.output", "model.layers.2.self_attn.scores", "model.layers.2.output", "lm_head.input"];
+    let hooks = [
+        "model.embed_tokens.output",
+        "model.layers.0.self_attn.z",
+        "model.layers.0.output",
+        "model.layers.1.self_attn.pattern",
+        "model.layers.1.mlp.act_fn.output",
+        "model.layers.1.output",
+        "model.layers.2.self_attn.scores",
+        "model.layers.2.output",
+        "lm_head.input",
+    ];
     let mut program = Program::new(llama());
     let base = program.forward(&random.ids(2, 4));
     let mut forward = base;
@@ -71,7 +85,17 @@ fn writes_on_writes() {
     let mut program = Program::new(llama());
     let base = program.forward(&random.ids(1, 5));
     let mut forward = base;
-    let stage = ["up_proj.output", "gate_proj.output", "act_fn.input", "gate_proj.output", "down_proj.input", "input", "output", "act_fn.output", "output"];
+    let stage = [
+        "up_proj.output",
+        "gate_proj.output",
+        "act_fn.input",
+        "gate_proj.output",
+        "down_proj.input",
+        "input",
+        "output",
+        "act_fn.output",
+        "output",
+    ];
     for (at, leaf) in stage.iter().enumerate() {
         let hook = format!("model.layers.1.mlp.{leaf}");
         // What is written depends on the forward before the write, at this hook and at one before it.
@@ -179,7 +203,7 @@ fn effects_keep_their_order() {
 /// A program that wanders: forwards, reads, arithmetic, slices, updates, writes anywhere, patches, saves.
 fn wander(seed: u64) -> Program {
     let mut random = Random(seed);
-    let model = if seed % 3 == 0 { odd() } else { llama() };
+    let model = if seed.is_multiple_of(3) { odd() } else { llama() };
     let hooks = names(model);
     let mut program = Program::new(model);
     let prompts = [(1, 2), (2, 2), (1, 3), (2, 4)].map(|(batch, length)| random.ids(batch, length));
@@ -198,10 +222,18 @@ fn wander(seed: u64) -> Program {
                 let old = program.read(forward, &hook);
                 let shape = program.shape(old);
                 let floats = program.dtype(old) == DType::F32;
-                let same: Vec<NodeId> = tensors.iter().copied().filter(|t| program.shape(*t) == shape && program.dtype(*t) == program.dtype(old)).collect();
-                let fits: Vec<NodeId> = tensors.iter().copied()
-                    .filter(|t| floats && program.dtype(*t) == DType::F32 && program.shape(*t).len() == shape.len() && program.shape(*t)[2..] == shape[2..]
-                        && program.shape(*t)[0] == shape[0])
+                let same: Vec<NodeId> =
+                    tensors.iter().copied().filter(|t| program.shape(*t) == shape && program.dtype(*t) == program.dtype(old)).collect();
+                let fits: Vec<NodeId> = tensors
+                    .iter()
+                    .copied()
+                    .filter(|t| {
+                        floats
+                            && program.dtype(*t) == DType::F32
+                            && program.shape(*t).len() == shape.len()
+                            && program.shape(*t)[2..] == shape[2..]
+                            && program.shape(*t)[0] == shape[0]
+                    })
                     .collect();
                 let new = match random.below(4) {
                     0 if !same.is_empty() => *random.pick(&same),

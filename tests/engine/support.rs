@@ -76,6 +76,7 @@ fn handle(spec: ModelSpec, seed: u64) -> Handle {
 }
 
 pub fn config() -> LlamaConfig {
+        tie_word_embeddings: false,
     LlamaConfig {
         vocab_size: VOCABULARY,
         hidden_size: 32,

@@ -360,6 +360,14 @@ impl<'a> Lowering<'a> {
             Op::Max { dims, keepdim } => self.reduce("ReduceMax", node, dtype, dims, *keepdim)?,
             Op::Min { dims, keepdim } => self.reduce("ReduceMin", node, dtype, dims, *keepdim)?,
 
+            // A vector on the right is a matrix of one column: not every engine takes that column away again.
+            Op::Matmul {} if rank > 1 && self.tensor(node.operands[1])?.rank() == 1 => {
+                let (a, b) = (self.operand(node, 0, dtype)?, self.operand(node, 1, dtype)?);
+                let column = self.unsqueeze(&b, 1);
+                let product = self.plain("MatMul", &[&a, &column]);
+                let last = self.ints(&[-1]);
+                self.plain("Squeeze", &[&product, &last])
+            }
             Op::Matmul {} => self.binary("MatMul", node, dtype)?,
             Op::RmsNorm { eps } => {
                 let (x, weight) = (self.operand(node, 0, dtype)?, self.operand(node, 1, dtype)?);
@@ -439,14 +447,18 @@ impl<'a> Lowering<'a> {
             return Ok((self.ints(&known), true));
         }
         let mut open = 0;
-        let sizes: Vec<i64> = to.iter().enumerate().map(|(at, dim)| match dim.as_known() {
-            Some(size) => size,
-            None if from.get(at) == Some(dim) && from[..at] == to[..at] => 0,
-            None => {
-                open += 1;
-                -1
-            }
-        }).collect();
+        let sizes: Vec<i64> = to
+            .iter()
+            .enumerate()
+            .map(|(at, dim)| match dim.as_known() {
+                Some(size) => size,
+                None if from.get(at) == Some(dim) && from[..at] == to[..at] => 0,
+                None => {
+                    open += 1;
+                    -1
+                }
+            })
+            .collect();
         // A known size of 0 would be taken for "copy".
         if open > 1 || empty {
             return Err(unsupported(&node.op, "at most one dimension may be unknown, and none of the others empty"));
@@ -460,16 +472,18 @@ impl<'a> Lowering<'a> {
         let (x, value) = (self.operand(node, 0, ty.dtype)?, self.operand(node, 1, ty.dtype)?);
         let at = axis as usize;
         let Some(size) = ty.shape[at].as_known() else {
-            return Err(unsupported(&node.op, "the size of the updated dimension must be known"));
+            return match step {
+                1 => Ok(self.update_open(&x, &value, axis, start, end)),
+                _ => Err(unsupported(&node.op, "with a step the size of the updated dimension must be known")),
+            };
         };
-        let bound = |at: Option<i64>, default: i64| at.map_or(default, |at| if at < 0 { at.saturating_add(size).max(0) } else { at.min(size) });
+        let bound =
+            |at: Option<i64>, default: i64| at.map_or(default, |at| if at < 0 { at.saturating_add(size).max(0) } else { at.min(size) });
         let (start, end) = (bound(start, 0), bound(end, size));
         if start >= end {
             return Ok(x);
         }
-        let part = self.slice(&x, axis, start, end, step);
-        let shape = self.plain("Shape", &[&part]);
-        let value = self.plain("Expand", &[&value, &shape]);
+        let value = self.expand_to_part(&x, &value, axis, start, end, step);
         if step == 1 {
             let mut parts = vec![];
             if start > 0 {
@@ -489,6 +503,30 @@ impl<'a> Lowering<'a> {
         let (x, value) = (turn(self, &x), turn(self, &value));
         let scattered = self.plain("ScatterND", &[&x, &indices, &value]);
         Ok(turn(self, &scattered))
+    }
+
+    /// The value that replaces a slice, with all its dimensions.
+    fn expand_to_part(&mut self, x: &str, value: &str, axis: i64, start: i64, end: i64, step: i64) -> String {
+        let part = self.slice(x, axis, start, end, step);
+        let shape = self.plain("Shape", &[&part]);
+        self.plain("Expand", &[value, &shape])
+    }
+
+    /// An update without a step of a dimension whose size is not known: bounds are inside of it and in order, which types
+    /// have made sure of, or both count from one end.
+    fn update_open(&mut self, x: &str, value: &str, axis: i64, start: Option<i64>, end: Option<i64>) -> String {
+        let nothing = match (start.unwrap_or(0), end) {
+            (start, Some(end)) => (start < 0) == (end < 0) && start >= end,
+            (_, None) => false,
+        };
+        if nothing {
+            return x.to_owned();
+        }
+        let value = self.expand_to_part(x, value, axis, start.unwrap_or(0), end.unwrap_or(FAR), 1);
+        let before = start.filter(|start| *start != 0).map(|start| self.slice(x, axis, 0, start, 1));
+        let after = end.map(|end| self.slice(x, axis, end, FAR, 1));
+        let parts: Vec<String> = before.into_iter().chain([value]).chain(after).collect();
+        self.concat(&parts, axis)
     }
 
     /// x * cos + rotate_half(x) * sin, the angles computed in the graph from the positions.

@@ -145,10 +145,17 @@ impl ModelBuilder {
             return node;
         }
         let dims: Vec<Dim> = shape.iter().map(|&size| Dim::from(size)).collect();
-        self.weights.push(WeightDecl { name: name.clone(), ty: TensorType::new(self.dtype, dims.iter().cloned()) });
+        self.weights.push(WeightDecl { name: name.clone(), ty: TensorType::new(self.dtype, dims.iter().cloned()), copy_of: None });
         let node = self.node(Op::Weight { name: name.clone(), dtype: self.dtype, shape: dims }, []);
         self.weight_nodes.insert(name, node);
         node
+    }
+
+    /// Says that a weight has the numbers of another one, in another layout.
+    pub fn tie(&mut self, copy: &str, original: &str) {
+        if let Some(weight) = self.weights.iter_mut().find(|weight| &*weight.name == copy) {
+            weight.copy_of = Some(original.into());
+        }
     }
 
     /// `x` times the module's weight, which is stored as `[from, to]` under the name with `.T`.
@@ -362,7 +369,8 @@ fn sources(graph: &Graph) -> Vec<NodeId> {
         }
         let clash = graph.nodes().find_map(|(_, node)| {
             node.operands.iter().enumerate().find_map(|(at, &operand)| {
-                let other = node.operands[..at].iter().find(|other| **other != operand && sources[other.index()] == sources[operand.index()])?;
+                let other =
+                    node.operands[..at].iter().find(|other| **other != operand && sources[other.index()] == sources[operand.index()])?;
                 [operand, *other].into_iter().find(|id| matches!(graph.node(*id).op, Op::Hook { .. }))
             })
         });
