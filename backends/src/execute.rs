@@ -129,9 +129,10 @@ struct Execution<'a> {
 
 impl<'a> Execution<'a> {
     fn new(program: &'a Verified, schedule: &'a Schedule, ready: &'a BTreeMap<Name, Arc<Ready>>, caps: &'a Caps) -> Execution<'a> {
-        let classes: Vec<String> = ready.values().map(|ready| ready.model.numeric_class()).collect();
+        // All models of a program run on one engine; where nothing of a model is computed, it is the host's arithmetic.
+        let class = ready.values().next().filter(|_| schedule.stages_run > 0).map(|ready| ready.model.numeric_class());
         let report = Report {
-            numeric_class: classes.into_iter().next().unwrap_or_else(|| "host".to_owned()),
+            numeric_class: class.unwrap_or_else(|| "host".to_owned()),
             forwards: schedule.forwards,
             stages_run: schedule.stages_run,
             stages_whole: schedule.stages_whole,

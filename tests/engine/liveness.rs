@@ -144,7 +144,7 @@ fn only_what_is_needed_runs() {
     let (report, _) = watch(&saved(&[], &["model.layers.1.self_attn.scores"]));
     assert_eq!(report.stages_run, 6);
     let (report, counts) = watch(&saved(&[], &["model.embed_tokens.input"]));
-    assert!(counts.iter().all(|count| *count == 0) && report.engine_calls == 0 && report.stages_run == 1);
+    assert!(counts.iter().all(|count| *count == 0) && report.engine_calls == 0 && report.stages_run == 0);
     // A program that asks no model for anything runs none.
     let mut program = Program::new(model);
     let two = program.number(2.0);
@@ -203,7 +203,8 @@ fn unread_tokens_cost_nothing() {
     program.check("set embeddings");
     let (report, counts) = watch(&program);
     assert_eq!(count(&counts, llama(), "lm_head.output"), 0);
-    assert_eq!((report.stages_run, report.engine_calls), (4, 2));
+    // Attention and what is around it; setting the embeddings computes nothing.
+    assert_eq!((report.stages_run, report.engine_calls), (3, 2));
 }
 
 #[test]

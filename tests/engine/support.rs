@@ -76,7 +76,6 @@ fn handle(spec: ModelSpec, seed: u64) -> Handle {
 }
 
 pub fn config() -> LlamaConfig {
-        tie_word_embeddings: false,
     LlamaConfig {
         vocab_size: VOCABULARY,
         hidden_size: 32,
@@ -88,6 +87,7 @@ pub fn config() -> LlamaConfig {
         max_position_embeddings: 512,
         rms_norm_eps: 1e-5,
         rope_theta: 10_000.0,
+        tie_word_embeddings: false,
     }
 }
 
