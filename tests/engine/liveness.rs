@@ -92,7 +92,8 @@ fn watch(program: &Program) -> (irc::backends::Report, Vec<usize>) {
     let computed = Computed::default();
     let engine = Driven::new(Witness { inner: Rten::new(Some(1)), computed: computed.clone() });
     let outcome = program.try_run(&engine).expect("it runs");
-    assert_eq!(outcome.report.numeric_class, if outcome.report.stages_run > 0 { "witness" } else { "host" });
+    // What was only copied is of any class.
+    assert!(outcome.report.engine_calls == 0 || outcome.report.numeric_class == "witness");
     let calls = computed.lock().expect("the run is over");
     assert_eq!(outcome.report.engine_calls, calls.len());
     let mut counts = vec![0; program.handles["m"].spec.graph().len()];
