@@ -142,7 +142,7 @@ fn the_engine_computes_what_the_reference_does() {
     let shaken: Vec<Handles> = (0..3).map(|_| handles(&spec, shaken(&random, SHAKE, &mut dice))).collect();
     let engine = Driven::new(Rten::new(Some(1)));
     let (mut compared, mut left, mut seen) = (0, 0, BTreeSet::new());
-    for seed in 0..60 {
+    for seed in 0..120 {
         let program = verified(seed, program(seed, &models), &models);
         let text = || print(program.graph(), Some(program.types()));
         let live = program.graph().live();

@@ -222,7 +222,15 @@ fn cases(kind: OpKind) -> Vec<Case> {
             let swapped = Tensor::new([2, 3], vec![f32::NAN, 1.0, -2.0, f32::INFINITY, 0.0, f32::NAN]);
             cases.push((op(), vec![nan(), swapped]));
         }
-        OpKind::Neg | OpKind::Abs | OpKind::Exp | OpKind::Log | OpKind::Sqrt | OpKind::Sigmoid | OpKind::Silu | OpKind::Not => {
+        OpKind::Neg
+        | OpKind::Abs
+        | OpKind::Exp
+        | OpKind::Log
+        | OpKind::Sqrt
+        | OpKind::Sigmoid
+        | OpKind::Tanh
+        | OpKind::Silu
+        | OpKind::Not => {
             let op = || Op::build(kind, &mut |_| None).expect("it has no attributes");
             for dtype in DTYPES {
                 let numbers = matches!(kind, OpKind::Neg | OpKind::Abs) && dtype == DType::Bool;
@@ -499,6 +507,7 @@ fn is_exact(op: &Op) -> bool {
             | OpKind::Log
             | OpKind::Sqrt
             | OpKind::Sigmoid
+            | OpKind::Tanh
             | OpKind::Silu
             | OpKind::Softmax
             | OpKind::Sum

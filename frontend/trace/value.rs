@@ -205,6 +205,8 @@ impl Value {
         sqrt Sqrt;
         /// 1 / (1 + e^-x).
         sigmoid Sigmoid;
+        /// The hyperbolic tangent.
+        tanh Tanh;
         /// x * sigmoid(x), of floats.
         silu Silu;
     }

@@ -186,6 +186,7 @@ fn evaluate(op: &Op, operands: &[&Value]) -> Result<Value, EvalError> {
         Op::Log {} => function(Function::Log),
         Op::Sqrt {} => function(Function::Sqrt),
         Op::Sigmoid {} => function(Function::Sigmoid),
+        Op::Tanh {} => function(Function::Tanh),
         Op::Silu {} => elementwise::silu(x(0)?),
 
         Op::Eq {} => compare(Comparison::Eq),

@@ -179,7 +179,7 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
             numbers(op, ty)?;
             Type::Tensor(ty.clone())
         }
-        Op::Exp {} | Op::Log {} | Op::Sqrt {} | Op::Sigmoid {} => {
+        Op::Exp {} | Op::Log {} | Op::Sqrt {} | Op::Sigmoid {} | Op::Tanh {} => {
             let ty = tensor(0)?;
             Type::Tensor(TensorType { dtype: float_of(ty.dtype), ..ty.clone() })
         }

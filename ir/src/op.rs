@@ -303,6 +303,8 @@ ops! {
     Sqrt = "sqrt" (Exactly(1), Anywhere) {}
     /// 1 / (1 + e^-x); integers become f32.
     Sigmoid = "sigmoid" (Exactly(1), Anywhere) {}
+    /// The hyperbolic tangent; integers become f32.
+    Tanh = "tanh" (Exactly(1), Anywhere) {}
     /// x * sigmoid(x), of floats.
     Silu = "silu" (Exactly(1), Anywhere) {}
 

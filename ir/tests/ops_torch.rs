@@ -76,7 +76,7 @@ fn tolerance(kind: OpKind, dtype: DType) -> impl Fn(f64) -> f64 {
     let (units, least) = match kind {
         // PyTorch's vector library does not always round it correctly; `eval` does.
         OpKind::Sqrt => (1.0, 0.0),
-        OpKind::Exp | OpKind::Log | OpKind::Sigmoid | OpKind::Silu => (4.0, 0.0),
+        OpKind::Exp | OpKind::Log | OpKind::Sigmoid | OpKind::Tanh | OpKind::Silu => (4.0, 0.0),
         OpKind::Softmax | OpKind::RmsNorm => (8.0, 0.0),
         // Terms of about 1 that cancel leave their errors.
         OpKind::Sum | OpKind::Mean | OpKind::Matmul => (8.0, 1.0),

@@ -122,7 +122,7 @@ WORDS = {
     "cast": lambda x, dtype: x.to(dtype),
     "add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div,
     "maximum": torch.maximum, "minimum": torch.minimum, "neg": torch.neg, "abs": torch.abs,
-    "exp": torch.exp, "log": torch.log, "sqrt": torch.sqrt, "sigmoid": torch.sigmoid, "silu": F.silu,
+    "exp": torch.exp, "log": torch.log, "sqrt": torch.sqrt, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "silu": F.silu,
     "eq": torch.eq, "ne": torch.ne, "lt": torch.lt, "le": torch.le, "gt": torch.gt, "ge": torch.ge,
     "and": torch.logical_and, "or": torch.logical_or, "not": torch.logical_not,
     "select": select,
@@ -288,7 +288,7 @@ def elementwise():
         refused(op, rand(2), rand(3)), refused(op, rand(2, 3), rand(3, 2))
     refused("sub", rand(2, dtype=BOOL), rand(2, dtype=BOOL)), refused("sub", rand(2), rand(2, dtype=BOOL))
 
-    for op in ("neg", "abs", "exp", "log", "sqrt", "sigmoid", "silu", "not"):
+    for op in ("neg", "abs", "exp", "log", "sqrt", "sigmoid", "tanh", "silu", "not"):
         for dtype in NAMES:
             x = rand(2, 3, dtype=dtype)
             if dtype == BOOL and op in ("neg", "abs", "silu") or dtype in INTS and op == "silu":

@@ -300,6 +300,7 @@ impl<'a> Lowering<'a> {
             Op::Log {} => self.unary("Log", node, dtype)?,
             Op::Sqrt {} => self.unary("Sqrt", node, dtype)?,
             Op::Sigmoid {} => self.unary("Sigmoid", node, dtype)?,
+            Op::Tanh {} => self.unary("Tanh", node, dtype)?,
             Op::Silu {} => self.unary("Swish", node, dtype)?,
             Op::Eq {} => self.comparison("Equal", node)?,
             Op::Ne {} => {

@@ -29,6 +29,7 @@ pub(super) enum Function {
     Log,
     Sqrt,
     Sigmoid,
+    Tanh,
 }
 
 /// A comparison of two operands.
@@ -118,6 +119,7 @@ pub(super) fn function(kind: Function, x: &Tensor) -> Result<Tensor, EvalError> 
             Function::Log => map(x, T::ln),
             Function::Sqrt => map(x, T::sqrt),
             Function::Sigmoid => map(x, T::sigmoid),
+            Function::Tanh => map(x, T::tanh),
         }
     }
     let dtype = if x.dtype().is_float() { x.dtype() } else { DType::F32 };

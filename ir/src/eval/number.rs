@@ -194,6 +194,7 @@ pub(super) trait Real: Number {
     fn exp(self) -> Self;
     fn ln(self) -> Self;
     fn sqrt(self) -> Self;
+    fn tanh(self) -> Self;
 
     /// 1 / (1 + e^-x).
     #[inline]
@@ -220,6 +221,8 @@ macro_rules! reals {
             fn ln(self) -> Self { $ty::ln(self) }
             #[inline]
             fn sqrt(self) -> Self { $ty::sqrt(self) }
+            #[inline]
+            fn tanh(self) -> Self { $ty::tanh(self) }
         })*
     };
 }

@@ -5,6 +5,7 @@ graph @ops_functions {
   save log(%x) as "log"
   save sqrt(%x) as "sqrt"
   save sigmoid(%x) as "sigmoid"
+  save tanh(%x) as "tanh"
   save silu(%x) as "silu"
   save exp([0, 1]) as "of integers"
 }
