@@ -294,7 +294,13 @@ impl Walk<'_> {
                 Arity::Exactly(count) => count,
                 Arity::AtLeast(least) => least + self.dice.below(3),
             };
-            let operands: Vec<NodeId> = (0..count).map(|_| self.value()).collect();
+            let mut operands: Vec<NodeId> = (0..count).map(|_| self.value()).collect();
+            // Values of type bool are rare, and one that fits is rarer: a condition is made of what it chooses from.
+            if kind == OpKind::Select
+                && let Some(condition) = self.add(Op::Not {}, &operands[1..2])
+            {
+                operands[0] = condition;
+            }
             let sizes = operands.first().and_then(|operand| self.sizes_of(*operand)).unwrap_or_default();
             let mut attrs: HashMap<&str, Attr> = HashMap::new();
             for decl in kind.attrs() {
