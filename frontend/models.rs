@@ -194,32 +194,13 @@ impl std::fmt::Debug for Model {
 /// The weights of a cached model: a safetensors file, whose tensors engines read in place.
 fn map_weights(cached: &CachedModel) -> Result<Arc<Weights>, Diagnostic> {
     let path = cached.weights();
-    let damaged = |field: &str, message: String| Diagnostic::error(Code::E0012, message).label(Span::file(&path, field), "");
-    let header = read_header(&path).map_err(|message| damaged("header", message))?;
-    let (size, metadata) = header;
+    let (begin, metadata) = cached.header()?;
     let table = metadata.tensors().into_iter().map(|(name, info)| {
         let (start, end) = info.data_offsets;
         let ty = TensorType::new(DType::F32, info.shape.iter().map(|&size| size.into()));
-        (Name::from(name), ty, size + start as u64, (end - start) as u64)
+        (Name::from(name), ty, begin + start as u64, (end - start) as u64)
     });
     Weights::mapped(&path, table)
-}
-
-/// Where the tensors begin, and what they are.
-fn read_header(path: &Path) -> Result<(u64, safetensors::tensor::Metadata), String> {
-    use std::io::Read;
-    let mut file = fs::File::open(path).map_err(|error| error.to_string())?;
-    let mut length = [0; 8];
-    file.read_exact(&mut length).map_err(|error| error.to_string())?;
-    let length = u64::from_le_bytes(length);
-    // The reader of the cache has checked the header against the file; this only bounds what is read.
-    if length > 100 << 20 {
-        return Err(format!("a header of {length} bytes is too long"));
-    }
-    let mut header = vec![0; length as usize];
-    file.read_exact(&mut header).map_err(|error| error.to_string())?;
-    let metadata = serde_json::from_slice(&header).map_err(|error| error.to_string())?;
-    Ok((8 + length, metadata))
 }
 
 fn not_here(name: &str) -> Diagnostic {

@@ -169,7 +169,7 @@ impl<'a> Execution<'a> {
                 Step::Stage(step) => {
                     for &lane in &step.lanes {
                         for &input in &step.inputs {
-                            if self.is_given(step, input) {
+                            if is_given(&self.program.models()[&step.model], input) {
                                 continue;
                             }
                             let key = (self.origin(step, lane, input), input);
@@ -191,11 +191,6 @@ impl<'a> Execution<'a> {
         self.schedule.values[node.index()]
     }
 
-    /// Whether an input of a stage is one of the model: what no lane makes.
-    fn is_given(&self, step: &StageStep, input: NodeId) -> bool {
-        matches!(self.program.models()[&step.model].graph().node(input).op, Op::Input { .. })
-    }
-
     /// The lane that made an input of a stage.
     fn origin(&self, step: &StageStep, mut lane: LaneId, input: NodeId) -> LaneId {
         let maker = self.ready[&step.model].stage_of[input.index()];
@@ -212,7 +207,7 @@ impl<'a> Execution<'a> {
     fn host_values(&self, step: &StageStep, lane: LaneId) -> impl Iterator<Item = NodeId> + use<> {
         let info = &self.schedule.lanes[lane.index()];
         let written = if info.stage == step.stage { info.writes.clone() } else { vec![] };
-        let looks = step.inputs.iter().any(|input| self.is_given(step, *input));
+        let looks = step.inputs.iter().any(|input| is_given(&self.program.models()[&step.model], *input));
         let tokens = if looks { info.tokens } else { None };
         written.into_iter().map(|(_, value)| value).chain(tokens)
     }
@@ -271,7 +266,7 @@ impl<'a> Execution<'a> {
         let ready = self.ready[&step.model].clone();
         let spans = self.spans(step);
         let mut inputs = BTreeMap::new();
-        for &input in step.inputs.iter().filter(|input| !matches!(spec.graph().node(**input).op, Op::Input { .. })) {
+        for &input in step.inputs.iter().filter(|input| !is_given(&spec, **input)) {
             let parts =
                 step.lanes.iter().map(|&lane| self.take_lane(self.origin(step, lane, input), input)).collect::<Result<Vec<_>, _>>()?;
             inputs.insert(input, Tensor::joined(&parts));
@@ -464,6 +459,11 @@ impl<'a> Execution<'a> {
             self.store(value, Value::Tensor(tensor.reshaped(sizes)));
         }
     }
+}
+
+/// Whether an input of a stage is one of the model: what no lane makes.
+fn is_given(spec: &ModelSpec, input: NodeId) -> bool {
+    matches!(spec.graph().node(input).op, Op::Input { .. })
 }
 
 /// The sizes of a hook's value for a lane.

@@ -176,17 +176,23 @@ impl CachedModel {
     }
 
     fn check_header(&self) -> Result<(), Diagnostic> {
+        let (_, header) = self.header()?;
+        let other = header.tensors().into_iter().filter(|(_, tensor)| tensor.dtype != safetensors::Dtype::F32).map(|(name, _)| name).min();
+        match other {
+            Some(name) => Err(unusable(&self.weights(), &name, format!("the weights `{name}` are not f32"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Where the tensors begin in the file of the weights, and what they are.
+    pub(super) fn header(&self) -> Result<(u64, safetensors::tensor::Metadata), Diagnostic> {
         let path = self.weights();
         let file = File::open(&path).map_err(|error| cannot("open", &path, &error))?;
         // SAFETY: files in the cache are written before they get their name and never changed afterwards.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| cannot("map", &path, &error))?;
-        let (_, header) = safetensors::SafeTensors::read_metadata(&map)
+        let (length, header) = safetensors::SafeTensors::read_metadata(&map)
             .map_err(|error| unusable(&path, "header", format!("the header of the weights is damaged: {error}")))?;
-        let other = header.tensors().into_iter().filter(|(_, tensor)| tensor.dtype != safetensors::Dtype::F32).map(|(name, _)| name).min();
-        match other {
-            Some(name) => Err(unusable(&path, &name, format!("the weights `{name}` are not f32"))),
-            None => Ok(()),
-        }
+        Ok((8 + length as u64, header))
     }
 
     /// Reads every file and compares it with the SHA-256 that was recorded when it was written.
