@@ -3,6 +3,7 @@
 //! One file an architecture ([`llama`], [`induction`]), one a format ([`gguf`]); [`cache`] keeps what was converted, and
 //! [`fetch`] brings it.
 
+pub mod architectures;
 pub mod cache;
 pub mod fetch;
 pub mod gguf;
@@ -104,9 +105,9 @@ impl Model {
         let damaged = |field: String, message: String| Diagnostic::error(Code::E0012, message).label(Span::file(&path, field), "");
         let text =
             fs::read_to_string(&path).map_err(|error| damaged(String::new(), format!("the configuration cannot be read: {error}")))?;
-        let config: llama::LlamaConfig = serde_json::from_str(&text)
+        let config: architectures::Config = serde_json::from_str(&text)
             .map_err(|error| damaged(format!("line {}", error.line()), format!("the configuration cannot be read: {error}")))?;
-        let spec = config.spec().map_err(|error| error.label(Span::file(&path, ""), ""))?;
+        let spec = architectures::spec(&config).map_err(|error| error.label(Span::file(&path, ""), ""))?;
         Ok(Model::new(name.to_owned(), spec, Source::Cached(cached), None))
     }
 

@@ -22,6 +22,8 @@ pub enum Attr {
     Name(Name),
     /// An element type.
     DType(DType),
+    /// A type.
+    Type(Type),
     /// Whole numbers.
     Ints(Vec<i64>),
     /// Sizes, which may be symbolic.
@@ -38,8 +40,12 @@ pub enum AttrKind {
     OptionalInt,
     Bool,
     Float,
+    OptionalFloat,
     Name,
     DType,
+    OptionalDType,
+    Type,
+    OptionalType,
     Ints,
     Dims,
     Literal,
@@ -53,8 +59,12 @@ impl AttrKind {
             AttrKind::OptionalInt => "a whole number or `none`",
             AttrKind::Bool => "`true` or `false`",
             AttrKind::Float => "a number",
+            AttrKind::OptionalFloat => "a number or `none`",
             AttrKind::Name => "a name, such as `m` or \"lm_head.output\"",
             AttrKind::DType => "an element type, such as `f32`",
+            AttrKind::OptionalDType => "an element type, such as `f32`, or `none`",
+            AttrKind::Type => "a type, such as `tensor<1x576xf32>`",
+            AttrKind::OptionalType => "a type, such as `tensor<1x576xf32>`, or `none`",
             AttrKind::Ints => "a list of whole numbers, such as `[0, -1]`",
             AttrKind::Dims => "a list of sizes, such as `[B, T, 64]`",
             AttrKind::Literal => "a number, a list of numbers or a string",
@@ -172,6 +182,7 @@ attr_values! {
     bool => Bool, Bool;
     Name => Name, Name;
     DType => DType, DType;
+    Type => Type, Type;
     Literal => Literal, Literal;
 }
 
@@ -189,18 +200,23 @@ impl AttrValue for Float {
     }
 }
 
-impl AttrValue for Option<i64> {
-    const KIND: AttrKind = AttrKind::OptionalInt;
-    fn to_attr(&self) -> Attr {
-        self.map_or(Attr::None, Attr::Int)
-    }
-    fn from_attr(attr: Attr) -> Option<Option<i64>> {
-        match attr {
-            Attr::None => Some(None),
-            Attr::Int(value) => Some(Some(value)),
-            _ => None,
-        }
-    }
+macro_rules! optional_attr_values {
+    ($($ty:ty => $kind:ident;)*) => {
+        $(impl AttrValue for Option<$ty> {
+            const KIND: AttrKind = AttrKind::$kind;
+            fn to_attr(&self) -> Attr { self.as_ref().map_or(Attr::None, AttrValue::to_attr) }
+            fn from_attr(attr: Attr) -> Option<Option<$ty>> {
+                if attr == Attr::None { Some(None) } else { <$ty as AttrValue>::from_attr(attr).map(Some) }
+            }
+        })*
+    };
+}
+
+optional_attr_values! {
+    i64 => OptionalInt;
+    Float => OptionalFloat;
+    DType => OptionalDType;
+    Type => OptionalType;
 }
 
 impl AttrValue for Vec<i64> {

@@ -112,13 +112,14 @@ fn attr(decl: &AttrDecl, json: &Json) -> Attr {
     let int = |json: &Json| json.as_i64().expect("a whole number");
     let text = || json.as_str().expect("a name");
     match decl.kind {
-        AttrKind::OptionalInt if json.is_null() => Attr::None,
+        AttrKind::OptionalInt | AttrKind::OptionalFloat | AttrKind::OptionalDType | AttrKind::OptionalType if json.is_null() => Attr::None,
         AttrKind::Int | AttrKind::OptionalInt => Attr::Int(int(json)),
         AttrKind::Bool => Attr::Bool(json.as_bool().expect("a flag")),
-        AttrKind::Float => Attr::Float(Float::new(json.as_f64().expect("a number"))),
+        AttrKind::Float | AttrKind::OptionalFloat => Attr::Float(Float::new(json.as_f64().expect("a number"))),
         AttrKind::Name => Attr::Name(text().into()),
-        AttrKind::DType => Attr::DType(DType::from_name(text()).expect("an element type")),
+        AttrKind::DType | AttrKind::OptionalDType => Attr::DType(DType::from_name(text()).expect("an element type")),
         AttrKind::Ints | AttrKind::Dims => Attr::Ints(items(json).iter().map(int).collect()),
+        AttrKind::Type | AttrKind::OptionalType => unreachable!("no operation on tensors takes a type"),
         AttrKind::Literal => Attr::Literal(Literal::from(&tensor(json))),
     }
 }

@@ -97,6 +97,10 @@ fn attr(kind: AttrKind) -> BoxedStrategy<Attr> {
     match kind {
         AttrKind::Int => int.prop_map(Attr::Int).boxed(),
         AttrKind::OptionalInt => prop_oneof![Just(Attr::None), int.prop_map(Attr::Int)].boxed(),
+        AttrKind::OptionalFloat => prop_oneof![Just(Attr::None), float().prop_map(|value| Attr::Float(Float::new(value)))].boxed(),
+        AttrKind::OptionalDType => prop_oneof![Just(Attr::None), dtype().prop_map(Attr::DType)].boxed(),
+        AttrKind::Type => ty().prop_map(Attr::Type).boxed(),
+        AttrKind::OptionalType => prop_oneof![Just(Attr::None), ty().prop_map(Attr::Type)].boxed(),
         AttrKind::Bool => any::<bool>().prop_map(Attr::Bool).boxed(),
         AttrKind::Float => float().prop_map(|value| Attr::Float(Float::new(value))).boxed(),
         AttrKind::Name => text().prop_map(Attr::Name).boxed(),

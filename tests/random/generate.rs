@@ -333,8 +333,8 @@ impl Walk<'_> {
             AttrKind::Int => Attr::Int(int(&mut self.dice)),
             AttrKind::OptionalInt => Attr::Int(int(&mut self.dice)),
             AttrKind::Bool => Attr::Bool(self.dice.once_in(2)),
-            AttrKind::Float => Attr::Float(Float::new(self.dice.pick(&[1e-5, 10_000.0]))),
-            AttrKind::DType => Attr::DType(self.dice.pick(&DType::ALL)),
+            AttrKind::Float | AttrKind::OptionalFloat => Attr::Float(Float::new(self.dice.pick(&[1e-5, 10_000.0]))),
+            AttrKind::DType | AttrKind::OptionalDType => Attr::DType(self.dice.pick(&DType::ALL)),
             AttrKind::Ints => Attr::Ints((0..self.dice.between(0, 2)).map(|_| int(&mut self.dice)).collect()),
             AttrKind::Dims => {
                 let mut shape: Vec<Dim> = sizes.iter().rev().map(|size| Dim::from(*size)).collect();
@@ -346,7 +346,9 @@ impl Walk<'_> {
                 }
                 Attr::Dims(shape)
             }
-            AttrKind::Name | AttrKind::Literal => unreachable!("operations with names and literals are made elsewhere"),
+            AttrKind::Name | AttrKind::Literal | AttrKind::Type | AttrKind::OptionalType => {
+                unreachable!("operations with names and literals are made elsewhere")
+            }
         }
     }
 

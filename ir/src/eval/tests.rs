@@ -163,9 +163,12 @@ fn evaluation_follows_inference() {
                     AttrKind::Int | AttrKind::OptionalInt => Attr::Int(int()),
                     AttrKind::Ints => Attr::Ints((0..int().clamp(0, 3)).map(|_| int().clamp(-3, 3)).collect()),
                     AttrKind::Dims => Attr::Ints((0..int().clamp(0, 3)).map(|_| int()).collect()),
-                    AttrKind::Float => Attr::Float(Float::new(int() as f64)),
+                    AttrKind::Float | AttrKind::OptionalFloat => Attr::Float(Float::new(int() as f64)),
                     AttrKind::Bool => Attr::Bool(int() > 0),
-                    AttrKind::DType => Attr::DType(DType::ALL[int().rem_euclid(8) as usize]),
+                    AttrKind::Type | AttrKind::OptionalType => {
+                        Attr::Type(Type::tensor(DType::F32, [Dim::known(int().clamp(0, 3)), Dim::known(2)]))
+                    }
+                    AttrKind::DType | AttrKind::OptionalDType => Attr::DType(DType::ALL[int().rem_euclid(8) as usize]),
                     AttrKind::Name => Attr::Name("name".into()),
                     AttrKind::Literal => Attr::Literal(Literal::from(&Tensor::scalar(int()))),
                 })

@@ -240,7 +240,7 @@ impl<'a> Parser<'a> {
         let token = self.token;
         let word = if token.kind == Kind::Ident { self.text_of(token) } else { "" };
         match decl.kind {
-            AttrKind::OptionalInt if word == "none" => {
+            AttrKind::OptionalInt | AttrKind::OptionalFloat | AttrKind::OptionalDType | AttrKind::OptionalType if word == "none" => {
                 self.advance();
                 Ok(Attr::None)
             }
@@ -249,13 +249,16 @@ impl<'a> Parser<'a> {
                 self.advance();
                 Ok(Attr::Bool(word == "true"))
             }
-            AttrKind::Float if token.kind == Kind::Number || matches!(word, "inf" | "-inf" | "nan") => Ok(Attr::Float(self.float()?)),
+            AttrKind::Float | AttrKind::OptionalFloat if token.kind == Kind::Number || matches!(word, "inf" | "-inf" | "nan") => {
+                Ok(Attr::Float(self.float()?))
+            }
             AttrKind::Name if token.kind == Kind::Ident || token.kind == Kind::Str => Ok(Attr::Name(self.name(decl.kind.describe())?)),
-            AttrKind::DType if token.kind == Kind::Ident => {
+            AttrKind::DType | AttrKind::OptionalDType if token.kind == Kind::Ident => {
                 let Some(dtype) = DType::from_name(word) else { return Err(self.unknown_dtype(Code::E0005, token.start..token.end)) };
                 self.advance();
                 Ok(Attr::DType(dtype))
             }
+            AttrKind::Type | AttrKind::OptionalType if token.kind == Kind::Ident || self.is(b'(') => Ok(Attr::Type(self.ty(0)?)),
             AttrKind::Ints if self.is(b'[') => {
                 let open = self.advance();
                 let mut values = vec![];
@@ -290,7 +293,9 @@ impl<'a> Parser<'a> {
         let label = format!("this is {}", describe(self, token));
         let error = Diagnostic::error(Code::E0005, message).label(self.span(token), label);
         let error = match (decl.kind, self.text_of(token)) {
-            (AttrKind::OptionalInt, "None") => error.help("write `none`"),
+            (AttrKind::OptionalInt | AttrKind::OptionalFloat | AttrKind::OptionalDType | AttrKind::OptionalType, "None") => {
+                error.help("write `none`")
+            }
             (AttrKind::Bool, "True") => error.help("write `true`"),
             (AttrKind::Bool, "False") => error.help("write `false`"),
             (AttrKind::Ints, text) if token.kind == Kind::Number && text.len() < 20 => error.help(format!("write `[{text}]`")),

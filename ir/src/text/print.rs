@@ -40,11 +40,12 @@ fn defaults(kind: OpKind) -> &'static [Option<Attr>] {
                 let decl = decls.iter().find(|decl| decl.name == name && !decl.optional)?;
                 Some(match decl.kind {
                     AttrKind::Int => Attr::Int(0),
-                    AttrKind::OptionalInt => Attr::None,
+                    AttrKind::OptionalInt | AttrKind::OptionalFloat | AttrKind::OptionalDType | AttrKind::OptionalType => Attr::None,
                     AttrKind::Bool => Attr::Bool(false),
                     AttrKind::Float => Attr::Float(Float::new(0.0)),
                     AttrKind::Name => Attr::Name("".into()),
                     AttrKind::DType => Attr::DType(DType::F32),
+                    AttrKind::Type => Attr::Type(Type::Str),
                     AttrKind::Ints => Attr::Ints(vec![]),
                     AttrKind::Dims => Attr::Dims(vec![]),
                     AttrKind::Literal => Attr::Literal(Literal::Str("".into())),
@@ -233,6 +234,7 @@ impl Printer<'_> {
             Attr::Name(value) if bare => name(out, value),
             Attr::Name(value) => string(out, value),
             Attr::DType(dtype) => out.push_str(dtype.name()),
+            Attr::Type(ty) => print_type(out, ty),
             Attr::Ints(values) => sequence(out, "[", values, "]", |out, value| push(out, format_args!("{value}"))),
             Attr::Dims(dims) => sequence(out, "[", dims, "]", |out, dim| push(out, format_args!("{dim}"))),
             Attr::Literal(value) => literal(out, value),
