@@ -125,6 +125,7 @@ fn attr_text(attr: &Attr) -> String {
         Attr::Float(value) => format!("{value:?}"),
         Attr::Name(name) => name.to_string(),
         Attr::DType(dtype) => dtype.to_string(),
+        Attr::Type(ty) => ty.to_string(),
         Attr::Ints(values) => format!("{values:?}"),
         Attr::Dims(dims) => format!("[{}]", dims.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
         Attr::Literal(Literal::Str(text)) => format!("\"{text}\""),

@@ -100,7 +100,7 @@ fn float_json(value: f64) -> Json {
     }
 }
 
-/// An attribute as JSON: numbers, flags, names, lists; sizes that are symbolic are strings; a literal is a value.
+/// An attribute as JSON: numbers, flags, names, lists; types and symbolic sizes are strings; a literal is a value.
 pub(super) fn attr_json(attr: &Attr) -> Json {
     match attr {
         Attr::None => Json::Null,
@@ -109,6 +109,7 @@ pub(super) fn attr_json(attr: &Attr) -> Json {
         Attr::Float(value) => float_json(value.get()),
         Attr::Name(name) => json!(&**name),
         Attr::DType(dtype) => json!(dtype.name()),
+        Attr::Type(ty) => json!(ty.to_string()),
         Attr::Ints(values) => json!(values),
         Attr::Dims(dims) => dims.iter().map(|dim| dim.as_known().map_or_else(|| json!(dim.to_string()), |size| json!(size))).collect(),
         Attr::Literal(Literal::Tensor(tensor)) => tensor_json(&tensor.to_tensor()),
