@@ -8,7 +8,7 @@ use irc_ir::{
     code::Code,
     diagnostic::{Diagnostic, Diagnostics, Span},
     eval::Value,
-    graph::{Effect, Graph, NodeId, Operands},
+    graph::{Graph, NodeId, Operands},
     infer::Models,
     op::Op,
     tensor::Tensor,
@@ -126,7 +126,9 @@ fn with_own_prompts(graph: &Graph, prompts: &BTreeMap<NodeId, Op>) -> Graph {
         moved.push(place);
     }
     graph.written_types().iter().for_each(|(id, ty, span)| new.write_type(moved[id.index()], ty.clone(), span.clone()));
-    new.effects = graph.effects.iter().map(|effect| Effect { value: moved[effect.value.index()], ..effect.clone() }).collect();
+    new.effects = graph.effects.iter().map(|effect| effect.map(|value| moved[value.index()])).collect();
+    new.results = graph.results.iter().map(|result| moved[result.index()]).collect();
+    new.until = graph.until.map(|until| moved[until.index()]);
     new
 }
 
@@ -203,6 +205,8 @@ fn flatten(name: &str, value: &Value, tensors: &mut Vec<(String, Stored)>, metad
         Value::Tensor(tensor) => tensors.push((name.to_owned(), Stored { bytes: tensor.to_le_bytes(), tensor: tensor.clone() })),
         Value::Tuple(parts) => parts.iter().enumerate().for_each(|(at, part)| flatten(&format!("{name}.{at}"), part, tensors, metadata)),
         Value::Str(text) => drop(metadata.insert(name.to_owned(), text.to_string())),
+        // It is never saved: only the user's functions understand it.
+        Value::Opaque(_) => {}
     }
 }
 
@@ -260,6 +264,7 @@ impl fmt::Display for Shown<'_> {
                 out.write_str(")")
             }
             Value::Str(text) => out.write_str(text),
+            Value::Opaque(_) => out.write_str("opaque"),
         }
     }
 }

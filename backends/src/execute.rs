@@ -22,9 +22,10 @@ use irc_ir::{
 };
 
 use crate::{
-    Backend, Caps, Engine, Event, Handle, Handles, LoadedModel, Outcome, Report,
+    Backend, Caps, Engine, Event, Handle, Handles, LoadedModel, Outcome, Report, Stopped,
     attention_stage::{AttentionStage, HookTensor, Request, Span},
     failed,
+    host::{Host, call, check_functions},
     positionwise::FlatBatch,
 };
 
@@ -86,9 +87,10 @@ impl Backend for Driven {
         &self.name
     }
 
-    fn run(&self, program: &Verified, models: &Handles, on_event: &mut (dyn FnMut(Event) + Send)) -> Result<Outcome, Diagnostic> {
+    fn run_for(&self, program: &Verified, models: &Handles, host: &mut dyn Host) -> Result<Outcome, Diagnostic> {
         let start = Instant::now();
-        let schedule = irc_passes::schedule(program);
+        let schedule = irc_passes::schedule(program)?;
+        check_functions(program, host)?;
         let mut ready = BTreeMap::new();
         for step in &schedule.steps {
             if let Step::Stage(step) = step
@@ -102,7 +104,7 @@ impl Backend for Driven {
         let mut result = Err(failed("the engine did not run"));
         self.engine.enter(&mut || {
             let mut execution = Execution::new(program, &schedule, &ready, &caps);
-            result = execution.run(on_event).map(|()| execution.outcome());
+            result = execution.run(host).map(|()| execution.outcome());
         });
         let mut outcome = result?;
         outcome.report.total_time = start.elapsed();
@@ -138,7 +140,7 @@ impl<'a> Execution<'a> {
             stages_whole: schedule.stages_whole,
             ..Report::default()
         };
-        let outcome = Outcome { saves: vec![], report };
+        let outcome = Outcome { saves: vec![], stopped: None, report };
         let count = program.graph().len();
         let mut execution = Execution {
             program,
@@ -165,7 +167,7 @@ impl<'a> Execution<'a> {
         for step in &self.schedule.steps {
             match step {
                 Step::Host(id) => graph.node(*id).operands.iter().for_each(|operand| self.count_use(*operand)),
-                Step::Effect(at) => self.count_use(graph.effects[*at].value),
+                Step::Effect(at) => graph.effects[*at].uses().for_each(|used| self.count_use(used)),
                 Step::Stage(step) => {
                     for &lane in &step.lanes {
                         for &input in &step.inputs {
@@ -212,33 +214,60 @@ impl<'a> Execution<'a> {
         written.into_iter().map(|(_, value)| value).chain(tokens)
     }
 
-    fn run(&mut self, on_event: &mut (dyn FnMut(Event) + Send)) -> Result<(), Diagnostic> {
+    fn run(&mut self, host: &mut dyn Host) -> Result<(), Diagnostic> {
         let schedule = self.schedule;
         for step in &schedule.steps {
             match step {
-                Step::Host(id) => self.host(*id)?,
-                Step::Effect(at) => self.effect(*at, on_event)?,
+                Step::Host(id) => self.host(*id, host)?,
+                Step::Effect(at) => self.effect(*at, host)?,
                 Step::Stage(step) => self.stage(step)?,
+            }
+            if self.outcome.stopped.is_some() {
+                break;
             }
         }
         Ok(())
     }
 
-    fn host(&mut self, id: NodeId) -> Result<(), Diagnostic> {
-        let node = self.program.graph().node(id);
+    fn host(&mut self, id: NodeId, host: &mut dyn Host) -> Result<(), Diagnostic> {
+        let graph = self.program.graph();
+        let node = graph.node(id);
         let operands: Vec<Value> = node.operands.iter().map(|operand| self.take(self.value(*operand))).collect::<Result<_, _>>()?;
-        let result = eval(&node.op, &operands.iter().collect::<Vec<_>>());
-        let value = result.map_err(|error| failed(error.message()).or_label(self.program.graph().span(id)))?;
+        let value = match &node.op {
+            Op::Call { name, returns } => call(host, name, &operands, returns, graph.span(id))?,
+            op => eval(op, &operands.iter().collect::<Vec<_>>()).map_err(|error| failed(error.message()).or_label(graph.span(id)))?,
+        };
         self.store(id, value);
         Ok(())
     }
 
-    fn effect(&mut self, at: usize, on_event: &mut (dyn FnMut(Event) + Send)) -> Result<(), Diagnostic> {
+    fn effect(&mut self, at: usize, host: &mut dyn Host) -> Result<(), Diagnostic> {
         let effect = &self.program.graph().effects[at];
-        let value = self.take(self.value(effect.value))?;
-        match &effect.kind {
-            EffectKind::Save { name } => self.outcome.saves.push((name.clone(), compact(value))),
-            EffectKind::Log { label } => on_event(Event::Log { label: label.clone(), value }),
+        // All are taken, also where they turn out not to be needed: each use is counted.
+        let mut operands: Vec<Value> = effect.operands.iter().map(|operand| self.take(self.value(*operand))).collect::<Result<_, _>>()?;
+        let condition = effect.guard.map(|guard| self.take(self.value(guard.condition))).transpose()?;
+        let otherwise = effect.guard.and_then(|guard| guard.otherwise).map(|other| self.take(self.value(other))).transpose()?;
+        let bools = condition.as_ref().map(|condition| condition.as_tensor().and_then(Tensor::values::<bool>));
+        let runs = bools.is_none_or(|bools| bools.is_some_and(|bools| bools.first() == Some(&true)));
+        let result = match &effect.kind {
+            _ if !runs => otherwise,
+            EffectKind::Save { name } => {
+                self.outcome.saves.push((name.clone(), compact(operands.remove(0))));
+                None
+            }
+            EffectKind::Log { label } => {
+                host.event(Event::Log { label: label.clone(), value: operands.remove(0) });
+                None
+            }
+            EffectKind::Call { name, returns } => Some(call(host, name, &operands, returns, &effect.span)?),
+            EffectKind::Loop { .. } => return Err(failed("a loop is not run in one step").or_label(&effect.span)),
+            EffectKind::Stop { reason } => {
+                self.outcome.stopped = Some(Stopped { reason: reason.clone(), span: effect.span.clone() });
+                None
+            }
+        };
+        if let (Some(value), Some(id)) = (result, self.schedule.results[at]) {
+            self.store(id, value);
         }
         Ok(())
     }
@@ -491,6 +520,6 @@ fn compact(value: Value) -> Value {
             Value::Tensor(Tensor::from_le_bytes(tensor.dtype(), tensor.shape(), &bytes).unwrap_or(tensor))
         }
         Value::Tuple(parts) => Value::Tuple(parts.iter().cloned().map(compact).collect()),
-        Value::Tensor(_) | Value::Str(_) => value,
+        Value::Tensor(_) | Value::Str(_) | Value::Opaque(_) => value,
     }
 }

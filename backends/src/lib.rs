@@ -7,6 +7,7 @@
 pub mod attention;
 mod attention_stage;
 pub mod execute;
+pub mod host;
 pub mod onnx;
 mod positionwise;
 pub mod reference;
@@ -16,9 +17,17 @@ pub mod weights;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use irc_ir::{
-    code::Code, diagnostic::Diagnostic, eval::Value, graph::NodeId, model::ModelSpec, tensor::Tensor, types::Name, verify::Verified,
+    code::Code,
+    diagnostic::{Diagnostic, Span},
+    eval::Value,
+    graph::NodeId,
+    model::ModelSpec,
+    tensor::Tensor,
+    types::Name,
+    verify::Verified,
 };
 
+use host::Host;
 use weights::Weights;
 
 /// A model with its weights.
@@ -38,11 +47,21 @@ pub trait Backend: Send + Sync {
     /// What a person calls it: `rten`, `reference`.
     fn name(&self) -> &str;
 
-    /// Runs a program to its end. `on_event` hears of logs as they happen.
+    /// Runs a program to its end, or until it stops itself.
     ///
     /// # Errors
-    /// E4003 if the program fails at run time, at the place in the program where it does; E0012 if weights cannot be read.
-    fn run(&self, program: &Verified, models: &Handles, on_event: &mut (dyn FnMut(Event) + Send)) -> Result<Outcome, Diagnostic>;
+    /// E3009 if it calls a function that the host does not have, and E4005 if it needs something that this backend cannot do,
+    /// both before anything runs; E4003 if the program fails at run time, at the place in the program where it does; E0012 if
+    /// weights cannot be read.
+    fn run_for(&self, program: &Verified, models: &Handles, host: &mut dyn Host) -> Result<Outcome, Diagnostic>;
+
+    /// [`Backend::run_for`] a program that calls no functions. `on_event` hears of logs as they happen.
+    ///
+    /// # Errors
+    /// As [`Backend::run_for`].
+    fn run(&self, program: &Verified, models: &Handles, on_event: &mut (dyn FnMut(Event) + Send)) -> Result<Outcome, Diagnostic> {
+        self.run_for(program, models, &mut host::Listener(on_event))
+    }
 }
 
 /// What happens while a program runs.
@@ -62,6 +81,8 @@ pub enum Event {
 pub struct Outcome {
     /// The saved values in the order of the program.
     pub saves: Vec<(Name, Value)>,
+    /// Whether the program stopped itself; what comes after that is not saved.
+    pub stopped: Option<Stopped>,
     /// What was done for them.
     pub report: Report,
 }
@@ -71,6 +92,15 @@ impl Outcome {
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.saves.iter().find(|(saved, _)| &**saved == name).map(|(_, value)| value)
     }
+}
+
+/// A program stopped itself.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Stopped {
+    /// Why, if it says so.
+    pub reason: Option<Name>,
+    /// Where.
+    pub span: Span,
 }
 
 /// What was done to run a program.

@@ -3,20 +3,27 @@
 //! Slow, obvious, and the oracle: there is no schedule, no batch and no engine, only what the words mean. A read asks for a
 //! node of the model's graph; a node that was written has the written value, all others are evaluated.
 
-use std::{borrow::Cow, collections::HashMap, time::Instant};
+use std::collections::HashMap;
+use std::time::Instant;
 
 use irc_ir::{
     diagnostic::Diagnostic,
     eval::{Value, eval},
-    graph::{EffectKind, NodeId},
+    graph::{Body, Effect, EffectKind, Graph, NodeId},
     model::HookId,
     op::Op,
     tensor::Tensor,
-    types::{Dim, Name},
+    types::Name,
     verify::Verified,
 };
 
-use crate::{Backend, Event, Handle, Handles, Outcome, Report, failed};
+use crate::{
+    Backend, Event, Handle, Handles, Outcome, Report, Stopped, failed,
+    host::{Host, call, check_functions},
+};
+
+mod pass;
+use pass::Pass;
 
 /// The backend.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,110 +34,224 @@ impl Backend for Reference {
         "reference"
     }
 
-    fn run(&self, program: &Verified, models: &Handles, on_event: &mut (dyn FnMut(Event) + Send)) -> Result<Outcome, Diagnostic> {
+    fn run_for(&self, program: &Verified, models: &Handles, host: &mut dyn Host) -> Result<Outcome, Diagnostic> {
         let start = Instant::now();
-        let mut oracle = Oracle { program, models, values: vec![None; program.graph().len()], forwards: HashMap::new() };
-        let mut saves = vec![];
-        for effect in &program.graph().effects {
-            let value = oracle.value(effect.value)?;
-            match &effect.kind {
-                EffectKind::Save { name } => saves.push((name.clone(), value)),
-                EffectKind::Log { label } => on_event(Event::Log { label: label.clone(), value }),
-            }
-        }
+        check_functions(program, host)?;
+        let mut oracle = Oracle { models, host, saves: vec![], stopped: None };
+        oracle.graph(program.graph(), vec![])?;
         let report = Report { numeric_class: "reference".to_owned(), total_time: start.elapsed(), ..Report::default() };
-        Ok(Outcome { saves, report })
+        Ok(Outcome { saves: oracle.saves, stopped: oracle.stopped, report })
+    }
+}
+
+/// What a node stands for.
+#[derive(Clone)]
+enum Item {
+    Value(Value),
+    Forward(Pass),
+    /// Several, of which one is a forward.
+    Tuple(Vec<Item>),
+}
+
+impl Item {
+    fn tuple(parts: Vec<Item>) -> Item {
+        let values: Option<Vec<Value>> = parts.iter().map(|part| part.value().cloned()).collect();
+        values.map_or(Item::Tuple(parts), |values| Item::Value(Value::Tuple(values.into())))
+    }
+
+    fn value(&self) -> Option<&Value> {
+        if let Item::Value(value) = self { Some(value) } else { None }
+    }
+
+    fn part(&self, at: usize) -> Option<Item> {
+        match self {
+            Item::Tuple(parts) => parts.get(at).cloned(),
+            Item::Value(Value::Tuple(parts)) => parts.get(at).cloned().map(Item::Value),
+            Item::Value(_) | Item::Forward(_) => None,
+        }
     }
 }
 
 struct Oracle<'a> {
-    program: &'a Verified,
     models: &'a Handles,
-    values: Vec<Option<Value>>,
-    forwards: HashMap<NodeId, Pass>,
+    host: &'a mut dyn Host,
+    saves: Vec<(Name, Value)>,
+    stopped: Option<Stopped>,
 }
 
-/// A forward pass, as far as it was asked for.
-#[derive(Clone)]
-struct Pass {
-    model: Name,
-    batch: usize,
-    length: usize,
-    tokens: Option<Tensor>,
-    writes: HashMap<HookId, Value>,
-    nodes: HashMap<NodeId, Value>,
+/// A graph that is being run: the program, or an iteration of a loop.
+struct Frame<'g> {
+    graph: &'g Graph,
+    params: Vec<Item>,
+    items: Vec<Option<Item>>,
+    /// The results of effects, by entry.
+    results: Vec<Option<Item>>,
 }
 
 impl Oracle<'_> {
-    /// The value of a node of the program. Operands are evaluated first, without recursion: programs may be deep.
-    fn value(&mut self, wanted: NodeId) -> Result<Value, Diagnostic> {
-        let graph = self.program.graph();
+    /// Runs a graph: its effects in their order, then its results. What nothing asks for is not evaluated.
+    fn graph<'g>(&mut self, graph: &'g Graph, params: Vec<Item>) -> Result<Frame<'g>, Diagnostic> {
+        let mut frame = Frame { graph, params, items: vec![None; graph.len()], results: vec![None; graph.effects.len()] };
+        for (at, effect) in graph.effects.iter().enumerate() {
+            let result = self.effect(&mut frame, effect).map_err(|error| error.or_label(&effect.span))?;
+            frame.results[at] = result;
+            if self.stopped.is_some() {
+                break;
+            }
+        }
+        Ok(frame)
+    }
+
+    fn effect(&mut self, frame: &mut Frame<'_>, effect: &Effect) -> Result<Option<Item>, Diagnostic> {
+        if let Some(guard) = effect.guard
+            && !self.holds(frame, guard.condition)?
+        {
+            return guard.otherwise.map(|other| self.item(frame, other)).transpose();
+        }
+        let operands = effect.operands.iter().map(|operand| self.item(frame, *operand)).collect::<Result<Vec<Item>, _>>()?;
+        let values = || operands.iter().map(|item| item.value().cloned().ok_or_else(no_value)).collect::<Result<Vec<Value>, _>>();
+        Ok(match &effect.kind {
+            EffectKind::Save { name } => {
+                let value = values()?.remove(0);
+                match self.saves.iter_mut().find(|(saved, _)| saved == name) {
+                    Some((_, earlier)) => *earlier = value,
+                    None => self.saves.push((name.clone(), value)),
+                }
+                None
+            }
+            EffectKind::Log { label } => {
+                self.host.event(Event::Log { label: label.clone(), value: values()?.remove(0) });
+                None
+            }
+            EffectKind::Call { name, returns } => Some(Item::Value(call(self.host, name, &values()?, returns, &effect.span)?)),
+            EffectKind::Loop { trip, body } => Some(self.repeat(*trip, body, operands)?),
+            EffectKind::Stop { reason } => {
+                self.stopped = Some(Stopped { reason: reason.clone(), span: effect.span.clone() });
+                None
+            }
+        })
+    }
+
+    /// Runs the body of a loop again and again.
+    fn repeat(&mut self, trip: i64, body: &Body, mut operands: Vec<Item>) -> Result<Item, Diagnostic> {
+        let graph = body.graph();
+        for iteration in 0..trip {
+            let number = Item::Value(Tensor::scalar(iteration).into());
+            let mut frame = self.graph(graph, [number].into_iter().chain(operands.iter().cloned()).collect())?;
+            if self.stopped.is_some() {
+                break;
+            }
+            let results = graph.results.iter().map(|result| self.item(&mut frame, *result)).collect::<Result<Vec<Item>, _>>()?;
+            operands.splice(..results.len(), results);
+            if let Some(until) = graph.until
+                && self.holds(&mut frame, until)?
+            {
+                break;
+            }
+        }
+        operands.truncate(graph.results.len());
+        Ok(Item::tuple(operands))
+    }
+
+    fn holds(&mut self, frame: &mut Frame<'_>, condition: NodeId) -> Result<bool, Diagnostic> {
+        let item = self.item(frame, condition)?;
+        let bools = item.value().and_then(Value::as_tensor).and_then(Tensor::values::<bool>);
+        bools.and_then(|bools| bools.first().copied()).ok_or_else(|| failed("a condition is one bool"))
+    }
+
+    /// What a node stands for. Operands are evaluated first, without recursion: programs may be deep.
+    fn item(&mut self, frame: &mut Frame<'_>, wanted: NodeId) -> Result<Item, Diagnostic> {
+        let graph = frame.graph;
         let mut needed = vec![false; wanted.index() + 1];
         needed[wanted.index()] = true;
         for at in (0..=wanted.index()).rev() {
-            if needed[at] && self.values[at].is_none() {
+            if needed[at] && frame.items[at].is_none() {
                 graph.node(NodeId::new(at)).operands.iter().for_each(|operand| needed[operand.index()] = true);
             }
         }
         for (at, _) in needed.iter().enumerate().filter(|(_, needed)| **needed) {
-            let id = NodeId::new(at);
-            if self.values[at].is_none() && !self.forwards.contains_key(&id) {
-                self.evaluate(id).map_err(|error| error.or_label(graph.span(id)))?;
+            if frame.items[at].is_none() {
+                let id = NodeId::new(at);
+                frame.items[at] = Some(self.evaluate(frame, id).map_err(|error| error.or_label(graph.span(id)))?);
             }
         }
-        self.values[wanted.index()].clone().ok_or_else(|| failed("a forward is not a value that can be returned"))
-    }
-
-    fn operand(&self, id: NodeId, at: usize) -> Result<&Value, Diagnostic> {
-        let operand = self.program.graph().node(id).operands[at];
-        self.values[operand.index()].as_ref().ok_or_else(|| failed(format!("operand {at} of {id:?} has no value")))
+        frame.items[wanted.index()].clone().ok_or_else(no_value)
     }
 
     fn handle(&self, model: &Name) -> Result<&Handle, Diagnostic> {
         self.models.get(model).ok_or_else(|| failed(format!("the model `{model}` has no weights here")))
     }
 
-    fn evaluate(&mut self, id: NodeId) -> Result<(), Diagnostic> {
-        let node = self.program.graph().node(id).clone();
-        let value = match &node.op {
-            Op::Forward { model } => {
-                let tokens = self.operand(id, 0)?.as_tensor().cloned().ok_or_else(|| failed("token ids are a tensor"))?;
-                let (batch, length) = (tokens.shape()[0], tokens.shape()[1]);
-                let pass =
-                    Pass { model: model.clone(), batch, length, tokens: Some(tokens), writes: HashMap::new(), nodes: HashMap::new() };
-                self.forwards.insert(id, pass);
-                return Ok(());
+    fn evaluate(&mut self, frame: &mut Frame<'_>, id: NodeId) -> Result<Item, Diagnostic> {
+        let node = frame.graph.node(id);
+        let value = |at: usize| frame.items[node.operands[at].index()].as_ref().and_then(Item::value).ok_or_else(no_value);
+        let tensor = |at: usize| value(at)?.as_tensor().ok_or_else(|| failed("a tensor is needed here"));
+        let forward = |at: usize| match &frame.items[node.operands[at].index()] {
+            Some(Item::Forward(pass)) => Ok(pass),
+            _ => Err(failed("a forward is needed here")),
+        };
+        Ok(Item::Value(match &node.op {
+            Op::Forward { model } => return Ok(Item::Forward(Pass::new(model.clone(), tensor(0)?.clone()))),
+            Op::Extend {} => {
+                let pass = forward(0)?;
+                let context = self.handle(&pass.model)?.spec.context();
+                return Ok(Item::Forward(pass.extended(tensor(1)?.clone(), context)?));
             }
             Op::Write { hook } => {
-                let mut pass = self.forwards[&node.operands[0]].clone();
+                let pass = forward(0)?;
                 let hook = self.handle(&pass.model)?.spec.hook(hook)?;
-                pass.writes.insert(hook, self.operand(id, 1)?.clone());
-                // What was evaluated of the other forward may depend on what is now written.
-                pass.nodes.clear();
-                self.forwards.insert(id, pass);
-                return Ok(());
+                return Ok(Item::Forward(pass.written(hook, value(1)?.clone())));
             }
             Op::Read { hook } => {
-                let mut pass = self.forwards.remove(&node.operands[0]).ok_or_else(|| failed("a read needs a forward"))?;
+                let Some(Item::Forward(mut pass)) = frame.items[node.operands[0].index()].take() else {
+                    return Err(failed("a read needs a forward"));
+                };
                 let handle = self.handle(&pass.model)?;
                 let result = handle.spec.hook(hook).and_then(|hook| pass.read(handle, hook));
-                self.forwards.insert(node.operands[0], pass);
+                // With what was evaluated for this read, for the next one.
+                frame.items[node.operands[0].index()] = Some(Item::Forward(pass));
                 result?
             }
             Op::Apply { model, module } => {
                 let handle = self.handle(model)?;
                 let module = handle.spec.module(module)?;
-                let given = self.operand(id, 0)?.as_tensor().cloned().ok_or_else(|| failed("a module is applied to a tensor"))?;
-                apply(handle, model, module.input, module.output, &given)?
+                apply(handle, model, module.input, module.output, tensor(0)?)?
+            }
+            Op::Loop { trip, body } => {
+                let operands = node.operands.iter().map(|operand| frame.items[operand.index()].clone().ok_or_else(no_value));
+                return self.repeat(*trip, body, operands.collect::<Result<_, _>>()?);
+            }
+            Op::Call { name, returns } => {
+                let operands = (0..node.operands.len()).map(|at| value(at).cloned()).collect::<Result<Vec<_>, _>>()?;
+                call(self.host, name, &operands, returns, frame.graph.span(id))?
+            }
+            Op::Param { index, .. } => {
+                let param = usize::try_from(*index).ok().and_then(|index| frame.params.get(index));
+                return param.cloned().ok_or_else(|| failed("the loop gives no such parameter"));
+            }
+            Op::EffectResult { entry } => {
+                let result = usize::try_from(*entry).ok().and_then(|entry| frame.results.get(entry)?.clone());
+                return result.ok_or_else(|| failed("the effect has not run yet"));
+            }
+            Op::Tuple {} => {
+                let parts = node.operands.iter().map(|operand| frame.items[operand.index()].clone().ok_or_else(no_value));
+                return Ok(Item::tuple(parts.collect::<Result<_, _>>()?));
+            }
+            Op::Get { index } => {
+                let whole = frame.items[node.operands[0].index()].as_ref();
+                let part = usize::try_from(*index).ok().and_then(|index| whole?.part(index));
+                return part.ok_or_else(|| failed(format!("there is no part {index}")));
             }
             op => {
-                let operands = (0..node.operands.len()).map(|at| self.operand(id, at)).collect::<Result<Vec<_>, _>>()?;
+                let operands = (0..node.operands.len()).map(value).collect::<Result<Vec<_>, _>>()?;
                 eval(op, &operands).map_err(|error| failed(error.message()))?
             }
-        };
-        self.values[id.index()] = Some(value);
-        Ok(())
+        }))
     }
+}
+
+fn no_value() -> Diagnostic {
+    failed("a forward is not a value that can be returned")
 }
 
 /// A module on a value: the forward in which the module's input was set to it.
@@ -143,72 +264,8 @@ fn apply(handle: &Handle, model: &Name, input: HookId, output: HookId, given: &T
     };
     let sizes: Vec<usize> = [batch, length].iter().chain(rest).copied().collect();
     let writes = HashMap::from([(input, Value::Tensor(given.reshaped(sizes)))]);
-    let mut pass = Pass { model: model.clone(), batch, length, tokens: None, writes, nodes: HashMap::new() };
+    let mut pass = Pass::nameless(model.clone(), batch, length, writes);
     let result = pass.read(handle, output)?.into_tensor().ok_or_else(|| failed("hooks are tensors"))?;
     let sizes: Vec<usize> = leading.iter().chain(&result.shape()[2..]).copied().collect();
     Ok(Value::Tensor(result.reshaped(sizes)))
-}
-
-impl Pass {
-    fn read(&mut self, handle: &Handle, hook: HookId) -> Result<Value, Diagnostic> {
-        let spec = &handle.spec;
-        let graph = spec.graph();
-        let wanted = spec.hook_info(hook).node;
-        let written = |pass: &Pass, node: NodeId| spec.hook_at(node).and_then(|hook| pass.writes.get(&hook).cloned());
-        let mut needed = vec![false; wanted.index() + 1];
-        needed[wanted.index()] = true;
-        for at in (0..=wanted.index()).rev() {
-            let id = NodeId::new(at);
-            if needed[at] && !self.nodes.contains_key(&id) && written(self, id).is_none() {
-                graph.node(id).operands.iter().for_each(|operand| needed[operand.index()] = true);
-            }
-        }
-        for (at, _) in needed.iter().enumerate().filter(|(_, needed)| **needed) {
-            let id = NodeId::new(at);
-            // Weights are taken where they are used, and not kept.
-            if self.nodes.contains_key(&id) || matches!(graph.node(id).op, Op::Weight { .. }) {
-                continue;
-            }
-            let value = match written(self, id) {
-                Some(value) => value,
-                None => self.compute(handle, id)?,
-            };
-            self.nodes.insert(id, value);
-        }
-        Ok(self.nodes[&wanted].clone())
-    }
-
-    fn compute(&self, handle: &Handle, id: NodeId) -> Result<Value, Diagnostic> {
-        let spec = &handle.spec;
-        let node = spec.graph().node(id);
-        if let Op::Input { name, .. } = &node.op {
-            let positions = || (0..self.batch).flat_map(|_| 0..self.length as i64).collect();
-            return match (&**name, &self.tokens) {
-                ("positions", _) => Ok(Tensor::new([self.batch, self.length], positions()).into()),
-                (_, Some(tokens)) => Ok(tokens.clone().into()),
-                (name, None) => Err(failed(format!("an applied module has no {name}"))),
-            };
-        }
-        let op = match &node.op {
-            Op::Reshape { shape } => Op::Reshape { shape: shape.iter().map(|dim| dim.substitute(&|symbol| self.size(symbol))).collect() },
-            op => op.clone(),
-        };
-        let operands = node.operands.iter().map(|operand| match &spec.graph().node(*operand).op {
-            Op::Weight { name, .. } => {
-                let decl = spec.weights().iter().find(|decl| decl.name == *name).ok_or_else(|| failed(format!("`{name}` is no weight")))?;
-                Ok(Cow::Owned(handle.weights.tensor(decl)?.into()))
-            }
-            _ => self.nodes.get(operand).map(Cow::Borrowed).ok_or_else(|| failed(format!("node {operand:?} has no value"))),
-        });
-        let operands: Vec<Cow<'_, Value>> = operands.collect::<Result<_, Diagnostic>>()?;
-        eval(&op, &operands.iter().map(|operand| &**operand).collect::<Vec<_>>()).map_err(|error| failed(error.message()))
-    }
-
-    fn size(&self, symbol: &str) -> Option<Dim> {
-        match symbol {
-            "B" => Some(self.batch.into()),
-            "T" => Some(self.length.into()),
-            _ => None,
-        }
-    }
 }

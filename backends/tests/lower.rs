@@ -69,6 +69,7 @@ fn cases(kind: OpKind) -> Vec<Case> {
         }
         // Operations of programs and of models: the driver evaluates them, or declares them.
         OpKind::Forward | OpKind::Read | OpKind::Write | OpKind::Apply | OpKind::Input | OpKind::Weight => {}
+        OpKind::Extend | OpKind::Loop | OpKind::Call | OpKind::Param | OpKind::EffectResult => {}
         OpKind::Hook => cases.extend(DTYPES.map(|dtype| (Op::Hook { name: "h".into() }, vec![r.tensor(dtype, &[2, 3])]))),
 
         OpKind::Slice => {

@@ -23,6 +23,9 @@ struct Summary<'a> {
     program: &'a Verified,
     forwards: usize,
     logs: usize,
+    calls: usize,
+    loops: usize,
+    stops: usize,
     saves: Vec<(&'a str, String)>,
 }
 
@@ -30,12 +33,19 @@ impl<'a> Summary<'a> {
     fn of(program: &'a Verified) -> Summary<'a> {
         let graph = program.graph();
         let live = graph.live();
-        let mut summary = Summary { program, forwards: 0, logs: 0, saves: vec![] };
-        summary.forwards = graph.nodes().filter(|(id, node)| live[id.index()] && matches!(node.op, Op::Forward { .. })).count();
+        let mut summary = Summary { program, forwards: 0, logs: 0, calls: 0, loops: 0, stops: 0, saves: vec![] };
+        for (_, node) in graph.nodes().filter(|(id, _)| live[id.index()]) {
+            summary.forwards += usize::from(matches!(node.op, Op::Forward { .. }));
+            summary.calls += usize::from(matches!(node.op, Op::Call { .. }));
+            summary.loops += usize::from(matches!(node.op, Op::Loop { .. }));
+        }
         for effect in &graph.effects {
             match &effect.kind {
-                EffectKind::Save { name } => summary.saves.push((&**name, program.ty(effect.value).to_string())),
+                EffectKind::Save { name } => summary.saves.push((&**name, program.ty(effect.operands[0]).to_string())),
                 EffectKind::Log { .. } => summary.logs += 1,
+                EffectKind::Call { .. } => summary.calls += 1,
+                EffectKind::Loop { .. } => summary.loops += 1,
+                EffectKind::Stop { .. } => summary.stops += 1,
             }
         }
         summary
@@ -44,8 +54,10 @@ impl<'a> Summary<'a> {
     fn in_words(&self) -> String {
         let graph = self.program.graph();
         let mut parts = vec![count(graph.len(), "node"), count(self.forwards, "forward")];
-        if self.logs > 0 {
-            parts.push(count(self.logs, "log"));
+        for (number, what) in [(self.loops, "loop"), (self.calls, "call"), (self.stops, "stop"), (self.logs, "log")] {
+            if number > 0 {
+                parts.push(count(number, what));
+            }
         }
         parts.push(count(self.saves.len(), "save"));
         format!("@{} is right: {}", graph.name, parts.join(", "))
@@ -59,6 +71,9 @@ impl<'a> Summary<'a> {
             "name": &*graph.name,
             "nodes": graph.len(),
             "forwards": self.forwards,
+            "loops": self.loops,
+            "calls": self.calls,
+            "stops": self.stops,
             "logs": self.logs,
             "saves": saves,
             "diagnostics": [],

@@ -52,12 +52,24 @@ fn write_dot(out: &mut String, graph: &Graph, types: Option<&[Type]>, inside: &d
             EffectKind::Save { name } => (format!("save \"{name}\""), "\"#ccddaa\""),
             EffectKind::Log { label: Some(label) } => (format!("log \"{label}\""), "\"#eeeebb\""),
             EffectKind::Log { label: None } => ("log".to_owned(), "\"#eeeebb\""),
+            EffectKind::Call { name, .. } => (format!("do call \"{name}\""), "\"#ffddbb\""),
+            EffectKind::Loop { trip, body } => (format!("do loop\ntrip: {trip}\n{body:?}"), "\"#ffddbb\""),
+            EffectKind::Stop { reason: Some(reason) } => (format!("stop \"{reason}\""), "\"#ffbbbb\""),
+            EffectKind::Stop { reason: None } => ("stop".to_owned(), "\"#ffbbbb\""),
         };
         writeln!(out, "  e{at} [shape=note, style=filled, label={}, fillcolor={fill}];", quoted(&text))?;
-        if inside(effect.value) {
-            writeln!(out, "  n{} [label={}, shape=plain, style=\"\"];", effect.value.index(), quoted(&constant(graph, effect.value)))?;
+        for used in effect.uses() {
+            if inside(used) {
+                writeln!(out, "  n{} [label={}, shape=plain, style=\"\"];", used.index(), quoted(&constant(graph, used)))?;
+            }
+            let guards = effect.guard.is_some_and(|guard| guard.condition == used);
+            writeln!(out, "  n{} -> e{at}{};", used.index(), if guards { " [style=dotted]" } else { "" })?;
         }
-        writeln!(out, "  n{} -> e{at};", effect.value.index())?;
+    }
+    for (id, node) in graph.nodes() {
+        if let Op::EffectResult { entry } = node.op {
+            writeln!(out, "  e{entry} -> n{};", id.index())?;
+        }
     }
     writeln!(out, "}}")
 }
@@ -126,6 +138,7 @@ fn attr_text(attr: &Attr) -> String {
         Attr::Name(name) => name.to_string(),
         Attr::DType(dtype) => dtype.to_string(),
         Attr::Type(ty) => ty.to_string(),
+        Attr::Body(body) => format!("{body:?}"),
         Attr::Ints(values) => format!("{values:?}"),
         Attr::Dims(dims) => format!("[{}]", dims.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
         Attr::Literal(Literal::Str(text)) => format!("\"{text}\""),

@@ -1,6 +1,7 @@
 //! `irc dump`: the program as text, as JSON, as a picture.
 
 use irc_ir::{
+    attr::Attr,
     diagnostic::Source,
     graph::{Effect, EffectKind, Graph, NodeId},
     text,
@@ -62,8 +63,22 @@ fn to_json(graph: &Graph, types: Option<&[Type]>, source: &Source) -> Json {
 
 fn node_json(graph: &Graph, id: NodeId, types: Option<&[Type]>, source: &Source) -> Json {
     let node = graph.node(id);
-    let attrs: Map<String, Json> =
-        node.op.kind().attrs().iter().zip(node.op.attrs()).map(|(decl, attr)| (decl.name.to_owned(), attr_json(&attr))).collect();
+    let attrs: Map<String, Json> = node
+        .op
+        .kind()
+        .attrs()
+        .iter()
+        .zip(node.op.attrs())
+        .map(|(decl, attr)| {
+            (
+                decl.name.to_owned(),
+                match &attr {
+                    Attr::Body(body) => body_json(body.graph(), source),
+                    attr => attr_json(attr),
+                },
+            )
+        })
+        .collect();
     let written = || graph.written_types().iter().find(|(of, ..)| *of == id).map(|(_, ty, _)| ty);
     let ty = types.and_then(|types| types.get(id.index())).or_else(written);
     json!({
@@ -78,9 +93,27 @@ fn node_json(graph: &Graph, id: NodeId, types: Option<&[Type]>, source: &Source)
 }
 
 fn effect_json(effect: &Effect, source: &Source) -> Json {
-    let (value, span) = (effect.value.index(), span_json(&effect.span, source));
-    match &effect.kind {
-        EffectKind::Save { name } => json!({ "kind": "save", "name": &**name, "value": value, "span": span }),
-        EffectKind::Log { label } => json!({ "kind": "log", "label": label.as_deref(), "value": value, "span": span }),
-    }
+    let mut json = match &effect.kind {
+        EffectKind::Save { name } => json!({ "kind": "save", "name": &**name }),
+        EffectKind::Log { label } => json!({ "kind": "log", "label": label.as_deref() }),
+        EffectKind::Call { name, returns } => json!({ "kind": "call", "name": &**name, "returns": returns.to_string() }),
+        EffectKind::Loop { trip, body } => json!({ "kind": "loop", "trip": trip, "body": body_json(body.graph(), source) }),
+        EffectKind::Stop { reason } => json!({ "kind": "stop", "reason": reason.as_deref() }),
+    };
+    json["operands"] = effect.operands.iter().map(|operand| operand.index()).collect();
+    json["guard"] = effect
+        .guard
+        .map_or(Json::Null, |guard| json!({ "condition": guard.condition.index(), "otherwise": guard.otherwise.map(NodeId::index) }));
+    json["span"] = span_json(&effect.span, source);
+    json
+}
+
+/// The body of a loop.
+fn body_json(body: &Graph, source: &Source) -> Json {
+    json!({
+        "nodes": body.nodes().map(|(id, _)| node_json(body, id, None, source)).collect::<Vec<_>>(),
+        "effects": body.effects.iter().map(|effect| effect_json(effect, source)).collect::<Vec<_>>(),
+        "results": body.results.iter().map(|result| result.index()).collect::<Vec<_>>(),
+        "until": body.until.map(NodeId::index),
+    })
 }

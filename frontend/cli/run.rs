@@ -107,7 +107,7 @@ impl Saves<'_> {
     fn each(&self) -> impl Iterator<Item = (&str, &Value, Option<NodeId>)> {
         self.results.iter().map(|(name, value)| {
             let shows = |kind: &EffectKind| matches!(kind, EffectKind::Save { name: of } if **of == *name);
-            (name, value, self.verified.graph().effects.iter().find(|effect| shows(&effect.kind)).map(|effect| effect.value))
+            (name, value, self.verified.graph().effects.iter().find(|effect| shows(&effect.kind)).map(|effect| effect.operands[0]))
         })
     }
 
@@ -127,7 +127,7 @@ impl Saves<'_> {
                 let shown = match leaf.value {
                     Value::Tensor(tensor) => preview(tensor, ellipsis),
                     Value::Str(text) => format!("{text:?}"),
-                    Value::Tuple(_) => String::new(),
+                    Value::Tuple(_) | Value::Opaque(_) => String::new(),
                 };
                 let tokens = self.tokens(&leaf, node).unwrap_or_default();
                 let tokens = abridged(tokens.len(), ellipsis, |at| format!("{:?}", tokens[at])).join(" ");

@@ -59,7 +59,7 @@ pub(super) struct Leaf<'v> {
 /// The parts of a value that are tensors or text.
 pub(super) fn leaves<'v>(name: &str, value: &'v Value) -> Vec<Leaf<'v>> {
     let parts = match value {
-        Value::Tensor(_) | Value::Str(_) => return vec![Leaf { name: name.to_owned(), path: vec![], value }],
+        Value::Tensor(_) | Value::Str(_) | Value::Opaque(_) => return vec![Leaf { name: name.to_owned(), path: vec![], value }],
         Value::Tuple(parts) => parts,
     };
     let of_part = |(at, part)| {
@@ -77,6 +77,7 @@ pub(super) fn value_json(value: &Value) -> Json {
         Value::Tensor(tensor) => tensor_json(tensor),
         Value::Tuple(parts) => json!({ "type": value.ty().to_string(), "parts": parts.iter().map(value_json).collect::<Vec<_>>() }),
         Value::Str(text) => json!({ "type": "str", "text": &**text }),
+        Value::Opaque(_) => json!({ "type": "opaque" }),
     }
 }
 
@@ -110,6 +111,7 @@ pub(super) fn attr_json(attr: &Attr) -> Json {
         Attr::Name(name) => json!(&**name),
         Attr::DType(dtype) => json!(dtype.name()),
         Attr::Type(ty) => json!(ty.to_string()),
+        Attr::Body(body) => json!(format!("{body:?}")),
         Attr::Ints(values) => json!(values),
         Attr::Dims(dims) => dims.iter().map(|dim| dim.as_known().map_or_else(|| json!(dim.to_string()), |size| json!(size))).collect(),
         Attr::Literal(Literal::Tensor(tensor)) => tensor_json(&tensor.to_tensor()),

@@ -26,7 +26,7 @@ impl Recorder {
         effects.sort_by_key(|effect| effect.order);
         for effect in effects {
             let value = lowering.node(effect.value);
-            lowering.graph.effects.push(Effect { kind: effect.kind.clone(), value, span: effect.span.clone() });
+            lowering.graph.effects.push(Effect::new(effect.kind.clone(), [value], effect.span.clone()));
         }
         let mut graph = lowering.graph;
         let used: HashSet<&Name> = graph.nodes().filter_map(|(_, node)| model_of(&node.op)).collect();

@@ -284,7 +284,7 @@ fn computed_tensors_can_be_set_too() {
     total.save("total");
     let graph = program(&session);
     assert!(graph.nodes().all(|(_, node)| !matches!(node.op, Op::Write { .. })), "no hook was set");
-    let of = |at: usize| graph.node(graph.node(graph.effects[at].value).operands[0]).op.clone();
+    let of = |at: usize| graph.node(graph.node(graph.effects[at].operands[0]).operands[0]).op.clone();
     assert!(matches!(of(0), Op::Update { .. }) && matches!(of(1), Op::Add {}) && matches!(of(2), Op::Update { .. }));
 }
 
@@ -396,10 +396,11 @@ fn effects_are_ordered_by_trace_and_hook_and_program() {
     let names: Vec<String> = graph
         .effects
         .iter()
-        .map(|effect| match (&effect.kind, &graph.node(effect.value).op) {
+        .map(|effect| match (&effect.kind, &graph.node(effect.operands[0]).op) {
             (_, Op::Const { value: Literal::Str(text) }) => format!("log {text}"),
             (EffectKind::Save { name }, _) => name.to_string(),
             (EffectKind::Log { label }, _) => format!("log {}", label.as_deref().unwrap_or_default()),
+            (other, _) => panic!("nobody recorded {other:?}"),
         })
         .collect();
     let order = [
@@ -426,7 +427,7 @@ fn a_save_shows_the_value_at_its_line() {
     h.set(0.0);
     h.save("after");
     let graph = program(&session);
-    let op = |at: usize| &graph.node(graph.effects[at].value).op;
+    let op = |at: usize| &graph.node(graph.effects[at].operands[0]).op;
     assert!(matches!(op(0), Op::Read { .. }) && matches!(op(1), Op::Update { .. }));
 }
 

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
+    graph::Body,
     tensor::{Sizes, Tensor},
     types::{DType, Dim, Name, TensorType, Type, known_shape},
 };
@@ -30,6 +31,8 @@ pub enum Attr {
     Dims(Vec<Dim>),
     /// A tensor or a text.
     Literal(Literal),
+    /// The body of a loop.
+    Body(Body),
 }
 
 /// What an attribute can be.
@@ -49,6 +52,7 @@ pub enum AttrKind {
     Ints,
     Dims,
     Literal,
+    Body,
 }
 
 impl AttrKind {
@@ -68,6 +72,7 @@ impl AttrKind {
             AttrKind::Ints => "a list of whole numbers, such as `[0, -1]`",
             AttrKind::Dims => "a list of sizes, such as `[B, T, 64]`",
             AttrKind::Literal => "a number, a list of numbers or a string",
+            AttrKind::Body => "the body of a loop",
         }
     }
 }
@@ -184,6 +189,7 @@ attr_values! {
     DType => DType, DType;
     Type => Type, Type;
     Literal => Literal, Literal;
+    Body => Body, Body;
 }
 
 impl AttrValue for Float {

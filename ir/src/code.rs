@@ -80,12 +80,26 @@ codes! {
     E2007,
     /// A prompt string reached a place where only token ids are possible: this model has no tokenizer here.
     E2008,
+    /// More tokens change what a forward computed before, because the model is not causal: it cannot be extended.
+    E2009,
     /// Two saves have one name; results are found by name, so each needs its own.
     E3001,
     /// A saved or logged value is not a tensor, tuple, list or string: a forward cannot leave the place where it runs.
     E3002,
     /// A value of another trace or session is used where it cannot be reached.
     E3003,
+    /// A value that a loop carries comes out of the body with another type than it went in with.
+    E3004,
+    /// A condition is not one bool: that of an entry that runs only if it holds, or of the end of a loop.
+    E3005,
+    /// The result of an entry of the effect list is used where the entry has not run yet, or may not have run at all.
+    E3006,
+    /// The body of a loop does not fit the loop: its parameters, its results or its place.
+    E3007,
+    /// A loop whose body has effects stands among the values; it has a place among the effects: `do loop(…)`.
+    E3008,
+    /// The program calls a function that nobody has registered.
+    E3009,
     /// The program is larger than a limit allows.
     E4001,
     /// Something that this command needs is not installed or not reachable.
@@ -94,4 +108,6 @@ codes! {
     E4003,
     /// The command line asks for something that does not exist or does not fit together.
     E4004,
+    /// The backend cannot do what the program asks for; another one can.
+    E4005,
 }

@@ -24,7 +24,7 @@ mod reduce;
 mod shape;
 mod walk;
 
-use std::{error::Error, fmt, sync::Arc};
+use std::{any::Any, error::Error, fmt, sync::Arc};
 
 use crate::{
     attr::Literal,
@@ -45,6 +45,36 @@ pub enum Value {
     Tuple(Arc<[Value]>),
     /// Text.
     Str(Name),
+    /// Something that only the user's functions understand.
+    Opaque(Opaque),
+}
+
+/// A value of the user's, of any type. Clones are the same value; two values are equal if they are the same one.
+#[derive(Clone)]
+pub struct Opaque(Arc<dyn Any + Send + Sync>);
+
+impl Opaque {
+    /// Wraps a value.
+    pub fn new(value: impl Any + Send + Sync) -> Opaque {
+        Opaque(Arc::new(value))
+    }
+
+    /// The value, if it is of type `T`.
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}
+
+impl PartialEq for Opaque {
+    fn eq(&self, other: &Opaque) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for Opaque {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("opaque")
+    }
 }
 
 impl Value {
@@ -74,15 +104,17 @@ impl Value {
             Value::Tensor(tensor) => Type::Tensor(tensor.ty()),
             Value::Tuple(parts) => Type::Tuple(parts.iter().map(Value::ty).collect()),
             Value::Str(_) => Type::Str,
+            Value::Opaque(_) => Type::Opaque,
         }
     }
 
-    /// The bytes of all elements and texts in it.
+    /// The bytes of all elements and texts in it; what is opaque has none that are known.
     pub fn bytes(&self) -> usize {
         match self {
             Value::Tensor(tensor) => tensor.bytes(),
             Value::Tuple(parts) => parts.iter().map(Value::bytes).sum(),
             Value::Str(text) => text.len(),
+            Value::Opaque(_) => 0,
         }
     }
 
@@ -92,7 +124,8 @@ impl Value {
             (Value::Tensor(a), Value::Tensor(b)) => a.same_bits(b),
             (Value::Tuple(a), Value::Tuple(b)) => a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| a.same_bits(b)),
             (Value::Str(a), Value::Str(b)) => a == b,
-            (Value::Tensor(_) | Value::Tuple(_) | Value::Str(_), _) => false,
+            (Value::Opaque(a), Value::Opaque(b)) => a == b,
+            (Value::Tensor(_) | Value::Tuple(_) | Value::Str(_) | Value::Opaque(_), _) => false,
         }
     }
 }
@@ -157,7 +190,17 @@ fn evaluate(op: &Op, operands: &[&Value]) -> Result<Value, EvalError> {
     let compare = |kind: Comparison| elementwise::compare(kind, x(0)?, x(1)?);
     let result = match op {
         Op::Const { value } => return Ok(value.into()),
-        Op::Forward { .. } | Op::Read { .. } | Op::Write { .. } | Op::Apply { .. } | Op::Input { .. } | Op::Weight { .. } => {
+        Op::Forward { .. }
+        | Op::Read { .. }
+        | Op::Write { .. }
+        | Op::Apply { .. }
+        | Op::Extend {}
+        | Op::Loop { .. }
+        | Op::Call { .. }
+        | Op::Param { .. }
+        | Op::EffectResult { .. }
+        | Op::Input { .. }
+        | Op::Weight { .. } => {
             return Err(EvalError::new("a backend runs this operation, not the host"));
         }
         Op::Hook { .. } => return Ok(operands[0].clone()),

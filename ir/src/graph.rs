@@ -1,7 +1,12 @@
 //! Programs and models as graphs: an append-only arena of nodes in topological order, spans beside the nodes, and the
 //! ordered list of effects.
 
-use std::fmt;
+use std::{
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use smallvec::SmallVec;
 
@@ -56,19 +61,57 @@ pub struct ModelDecl {
     pub span: Span,
 }
 
-/// What an effect does with its value.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What an entry of the effect list does.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum EffectKind {
-    /// Returns the value to the user under a name.
+    /// Returns the operand to the user under a name. In the body of a loop: that of the last iteration that did so.
     Save {
         /// The name; each is used once.
         name: Name,
     },
-    /// Shows the value to the user while the program runs.
+    /// Shows the operand to the user while the program runs.
     Log {
         /// Said before the value.
         label: Option<Name>,
     },
+    /// Calls a function of the user's with the operands. Two equal calls are two calls.
+    Call {
+        /// The name under which the user registered the function.
+        name: Name,
+        /// The type of what it returns.
+        returns: Type,
+    },
+    /// Runs a loop whose body has effects. The operands are those of the operation `loop`.
+    Loop {
+        /// How often the body runs at most.
+        trip: i64,
+        /// What runs.
+        body: Body,
+    },
+    /// Ends the program here: later entries do not run, what was saved before is returned.
+    Stop {
+        /// Why, for the user.
+        reason: Option<Name>,
+    },
+}
+
+impl EffectKind {
+    /// Whether the entry has a result, for an `effect_result` to stand for.
+    pub const fn has_result(&self) -> bool {
+        match self {
+            EffectKind::Call { .. } | EffectKind::Loop { .. } => true,
+            EffectKind::Save { .. } | EffectKind::Log { .. } | EffectKind::Stop { .. } => false,
+        }
+    }
+}
+
+/// When an entry of the effect list runs at all.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Guard {
+    /// One bool: the entry runs if it holds.
+    pub condition: NodeId,
+    /// What the result of the entry is if it does not run. An entry without result needs none.
+    pub otherwise: Option<NodeId>,
 }
 
 /// An entry of the ordered list of effects.
@@ -76,15 +119,98 @@ pub enum EffectKind {
 pub struct Effect {
     /// What is done.
     pub kind: EffectKind,
-    /// With what.
-    pub value: NodeId,
+    /// With what: one value for a save or a log, any number for a call or a loop, none for a stop.
+    pub operands: Operands,
+    /// Whether it is done; always, where there is none.
+    pub guard: Option<Guard>,
     /// Where the user asked for it.
     pub span: Span,
 }
 
-/// A program, or the inside of a model.
+impl Effect {
+    /// An entry that always runs.
+    pub fn new(kind: EffectKind, operands: impl IntoIterator<Item = NodeId>, span: Span) -> Effect {
+        Effect { kind, operands: operands.into_iter().collect(), guard: None, span }
+    }
+
+    /// All values that the entry needs: its operands, then those of its guard.
+    pub fn uses(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let guard = self.guard.iter().flat_map(|guard| [guard.condition].into_iter().chain(guard.otherwise));
+        self.operands.iter().copied().chain(guard)
+    }
+
+    /// The same entry on other values.
+    pub fn map(&self, mut value: impl FnMut(NodeId) -> NodeId) -> Effect {
+        let operands = self.operands.iter().map(|operand| value(*operand)).collect();
+        let guard = self.guard.map(|guard| Guard { condition: value(guard.condition), otherwise: guard.otherwise.map(&mut value) });
+        Effect { kind: self.kind.clone(), operands, guard, span: self.span.clone() }
+    }
+}
+
+/// How deep loops may stand in the bodies of loops.
+pub const MAX_LOOP_NESTING: usize = 16;
+
+/// The body of a loop: a graph that sees nothing of the graph around it but its parameters.
 ///
-/// Equality is of structure: name, models, nodes and effects; spans, value names and written types do not count.
+/// Its first nodes are the parameters: the number of the iteration (i64, from 0), then one for each operand of the loop.
+/// Its [`results`](Graph::results) become the first of these parameters in the next iteration, the others stay the same.
+/// Clones share the graph.
+#[derive(Clone)]
+pub struct Body(Arc<Graph>);
+
+impl Body {
+    /// A body.
+    pub fn new(graph: Graph) -> Body {
+        Body(Arc::new(graph))
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &Graph {
+        &self.0
+    }
+
+    /// Whether anything in the body, or in a loop inside it, is an effect.
+    pub fn has_effects(&self) -> bool {
+        !self.0.effects.is_empty()
+    }
+}
+
+impl PartialEq for Body {
+    fn eq(&self, other: &Body) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Eq for Body {}
+
+impl PartialOrd for Body {
+    fn partial_cmp(&self, other: &Body) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Body {
+    fn cmp(&self, other: &Body) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl Hash for Body {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "body of {} nodes", self.0.len())
+    }
+}
+
+/// A program, the body of a loop, or the inside of a model.
+///
+/// Equality and order are of structure: name, models, nodes, effects and results; spans, value names and written types do
+/// not count.
 #[derive(Clone, Debug)]
 pub struct Graph {
     /// The name of the program.
@@ -93,6 +219,10 @@ pub struct Graph {
     pub models: Vec<ModelDecl>,
     /// The effects, in their order.
     pub effects: Vec<Effect>,
+    /// In the body of a loop, the values that the next iteration begins with; empty in programs.
+    pub results: Vec<NodeId>,
+    /// In the body of a loop, one bool: the iteration in which it holds is the last one.
+    pub until: Option<NodeId>,
     nodes: Vec<Node>,
     spans: Vec<Span>,
     labels: Vec<Option<Name>>,
@@ -102,7 +232,17 @@ pub struct Graph {
 impl Graph {
     /// An empty graph.
     pub fn new(name: impl Into<Name>) -> Graph {
-        Graph { name: name.into(), models: vec![], effects: vec![], nodes: vec![], spans: vec![], labels: vec![], written_types: vec![] }
+        Graph {
+            name: name.into(),
+            models: vec![],
+            effects: vec![],
+            results: vec![],
+            until: None,
+            nodes: vec![],
+            spans: vec![],
+            labels: vec![],
+            written_types: vec![],
+        }
     }
 
     /// Appends a node.
@@ -168,18 +308,35 @@ impl Graph {
         self.written_types.push((id, ty, span));
     }
 
-    /// How often each value is used, by nodes and effects.
+    /// The bodies of the loops in this graph, each with the node that it belongs to, if it is no effect.
+    pub fn bodies(&self) -> impl Iterator<Item = (Option<NodeId>, &Body)> {
+        let nodes = self.nodes().filter_map(|(id, node)| match &node.op {
+            Op::Loop { body, .. } => Some((Some(id), body)),
+            _ => None,
+        });
+        nodes.chain(self.effects.iter().filter_map(|effect| match &effect.kind {
+            EffectKind::Loop { body, .. } => Some((None, body)),
+            EffectKind::Save { .. } | EffectKind::Log { .. } | EffectKind::Call { .. } | EffectKind::Stop { .. } => None,
+        }))
+    }
+
+    /// The values that something outside of the nodes asks for: effects, results and the end of a loop.
+    pub fn roots(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.effects.iter().flat_map(Effect::uses).chain(self.results.iter().copied()).chain(self.until)
+    }
+
+    /// How often each value is used, by nodes and by what is outside of them.
     pub fn uses(&self) -> Vec<u32> {
         let mut uses = vec![0; self.len()];
         let operands = self.nodes.iter().flat_map(|node| node.operands.iter().copied());
-        operands.chain(self.effects.iter().map(|effect| effect.value)).for_each(|id| uses[id.index()] += 1);
+        operands.chain(self.roots()).for_each(|id| uses[id.index()] += 1);
         uses
     }
 
-    /// Which values something in the effect list depends on.
+    /// Which values something outside of the nodes depends on.
     pub fn live(&self) -> Vec<bool> {
         let mut live = vec![false; self.len()];
-        self.effects.iter().for_each(|effect| live[effect.value.index()] = true);
+        self.roots().for_each(|root| live[root.index()] = true);
         for (id, node) in self.nodes().rev() {
             if live[id.index()] {
                 node.operands.iter().for_each(|operand| live[operand.index()] = true);
@@ -189,10 +346,38 @@ impl Graph {
     }
 }
 
+impl Graph {
+    /// What equality and order look at.
+    #[allow(clippy::type_complexity)]
+    fn structure(&self) -> (&Name, Vec<(&Name, &Name)>, &[Node], Vec<(&EffectKind, &Operands, Option<Guard>)>, &[NodeId], Option<NodeId>) {
+        let models = self.models.iter().map(|model| (&model.name, &model.reference)).collect();
+        let effects = self.effects.iter().map(|effect| (&effect.kind, &effect.operands, effect.guard)).collect();
+        (&self.name, models, &self.nodes, effects, &self.results, self.until)
+    }
+}
+
 impl PartialEq for Graph {
     fn eq(&self, other: &Graph) -> bool {
-        let models = |graph: &Graph| graph.models.iter().map(|m| (m.name.clone(), m.reference.clone())).collect::<Vec<_>>();
-        let effects = |graph: &Graph| graph.effects.iter().map(|e| (e.kind.clone(), e.value)).collect::<Vec<_>>();
-        self.name == other.name && self.nodes == other.nodes && models(self) == models(other) && effects(self) == effects(other)
+        self.structure() == other.structure()
+    }
+}
+
+impl Eq for Graph {}
+
+impl PartialOrd for Graph {
+    fn partial_cmp(&self, other: &Graph) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Graph {
+    fn cmp(&self, other: &Graph) -> Ordering {
+        self.structure().cmp(&other.structure())
+    }
+}
+
+impl Hash for Graph {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.structure().hash(state);
     }
 }

@@ -10,6 +10,8 @@ use crate::{
     types::{DType, Dim, ForwardType, Name, Shape, TensorType, Type, elements, promote_operands},
 };
 
+pub(crate) mod loops;
+
 /// The models that a program may use, by the program's names for them.
 pub type Models = BTreeMap<Name, Arc<ModelSpec>>;
 
@@ -36,8 +38,10 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
             if tokens.dtype != DType::I64 {
                 return Err(token_shape(tokens));
             }
-            Type::Forward(ForwardType { model: model.clone(), batch: batch.clone(), tokens: length.clone() })
+            let past = Dim::known(0);
+            Type::Forward(ForwardType { model: model.clone(), batch: batch.clone(), tokens: length.clone(), past })
         }
+        Op::Extend {} => Type::Forward(extended(forward(0)?, operands[1], op, models)?),
         Op::Read { hook } => Type::Tensor(hook_type(forward(0)?, hook, models)?),
         Op::Write { hook } => {
             let target = forward(0)?;
@@ -52,6 +56,12 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
             let module = spec.module(module)?;
             spec.apply_type(module, tensor(0)?)?
         }
+
+        Op::Loop { trip, body } => loops::infer_loop(*trip, body, operands, models)?,
+        Op::Call { returns, .. } => returns.clone(),
+        // What stands around them says which type they have: the verifier knows it.
+        Op::Param { .. } => return Err(loops::misplaced_parameter()),
+        Op::EffectResult { entry } => return Err(loops::no_such_result(*entry)),
 
         Op::Input { dtype, shape, .. } | Op::Weight { dtype, shape, .. } => Type::tensor(*dtype, shape.iter().cloned()),
         Op::Hook { .. } => Type::Tensor(tensor(0)?.clone()),
@@ -352,14 +362,43 @@ pub(crate) fn find_model<'a>(models: &'a Models, name: &str) -> Result<&'a Model
     })
 }
 
+/// The type of the value at a hook of a forward. The second dimension of tokens is that of keys, which begins with those
+/// of earlier forwards.
 fn hook_type(forward: &ForwardType, hook: &str, models: &Models) -> Result<TensorType, Diagnostic> {
     let spec = find_model(models, &forward.model)?;
     let ty = spec.hook_type(spec.hook(hook)?);
-    Ok(ty.substitute(&|symbol| match symbol {
-        "B" => Some(forward.batch.clone()),
-        "T" => Some(forward.tokens.clone()),
-        _ => None,
-    }))
+    let mut seen = false;
+    let shape = ty.shape.iter().map(|dim| {
+        let keys = seen;
+        seen |= dim.symbols().iter().any(|symbol| &**symbol == "T");
+        dim.substitute(&|symbol| match symbol {
+            "B" => Some(forward.batch.clone()),
+            "T" if keys => Some(forward.length()),
+            "T" => Some(forward.tokens.clone()),
+            _ => None,
+        })
+    });
+    Ok(TensorType { dtype: ty.dtype, shape: shape.collect() })
+}
+
+/// A forward that goes on with more tokens.
+fn extended(forward: &ForwardType, tokens: &Type, op: &Op, models: &Models) -> Result<ForwardType, Diagnostic> {
+    let spec = find_model(models, &forward.model)?;
+    if !spec.causal() {
+        return Err(Diagnostic::error(Code::E2009, format!("a forward of `{}` cannot be extended", forward.model))
+            .note("in this model positions see later ones, so more tokens change the values at earlier positions")
+            .help("run all tokens as one forward"));
+    }
+    let Type::Tensor(given) = tokens else { return Err(wrong_kind(op, 1, "a tensor of token ids", tokens)) };
+    match given.shape.as_slice() {
+        [batch, length] if given.dtype == DType::I64 && *batch == forward.batch => {
+            Ok(ForwardType { model: forward.model.clone(), batch: batch.clone(), tokens: length.clone(), past: forward.length() })
+        }
+        _ => {
+            let message = format!("`extend` takes token ids as i64 [{}, tokens] here, but gets {given}", forward.batch);
+            Err(Diagnostic::error(Code::E2004, message).note("each sequence of the forward goes on with as many tokens"))
+        }
+    }
 }
 
 fn as_tensor<'a>(op: &Op, at: usize, ty: &'a Type) -> Result<&'a TensorType, Diagnostic> {

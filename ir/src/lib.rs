@@ -7,7 +7,7 @@
 //!
 //! let graph = text::parse(r#"graph @double { save mul([1.0, 2.0], 2.0) as "x" }"#).into_result()?;
 //! let program = verify(graph, &Models::new())?;
-//! let saved = program.graph().effects[0].value;
+//! let saved = program.graph().effects[0].operands[0];
 //! assert_eq!(program.ty(saved).to_string(), "tensor<2xf32>");
 //!
 //! // What is wrong is said with its place and a remedy.

@@ -5,7 +5,8 @@
 
 use crate::{
     attr::{Attr, AttrKind, AttrValue, Float, Literal},
-    types::{DType, Dim, Name},
+    graph::Body,
+    types::{DType, Dim, Name, Type},
 };
 
 /// How many operands an operation takes.
@@ -34,6 +35,8 @@ pub enum Scope {
     Anywhere,
     /// Only in programs: operations on forwards.
     Program,
+    /// Only in the bodies of loops: their parameters.
+    Body,
     /// Only inside models: inputs, weights and hooks.
     Model,
 }
@@ -176,6 +179,43 @@ ops! {
         model: Name,
         /// The module, by its Hugging Face path.
         module: Name,
+    }
+
+    /// The forward pass that goes on with more tokens, i64 [batch, tokens]: `extend(f, tokens)`.
+    ///
+    /// Its hooks show the new positions, which see the keys and values of the earlier ones, writes of `f` included. Writes of
+    /// `f` do not apply to the new positions.
+    Extend = "extend" (Exactly(2), Program) {}
+
+    // Loops and functions of the user's.
+
+    /// A body without effects that runs again and again: the tuple of its results after the last iteration.
+    ///
+    /// The first operands are what the body's results begin with, the others are the same in every iteration.
+    Loop = "loop" (AtLeast(0), Program) {
+        /// How often the body runs at most.
+        trip: i64,
+        /// What runs.
+        body: Body,
+    }
+    /// A function of the user's that has no effects, on values: it may be called once for two equal uses, or not at all.
+    Call = "call" (AtLeast(0), Program) {
+        /// The name under which the user registered it.
+        name: Name,
+        /// The type of what it returns.
+        returns: Type = Type::Opaque,
+    }
+    /// A parameter of the body of a loop.
+    Param = "param" (Exactly(0), Body) {
+        /// Which one: 0 is the number of the iteration, then come the operands of the loop.
+        index: i64,
+        /// Its type, where that is more general than the type of the operand: symbols stand for sizes that change.
+        ty: Option<Type> = None,
+    }
+    /// The result of an entry of the effect list.
+    EffectResult = "effect_result" (Exactly(0), Program) {
+        /// Which entry, from 0.
+        entry: i64,
     }
 
     // The inside of models.

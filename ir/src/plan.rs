@@ -82,6 +82,8 @@ pub struct Schedule {
     pub steps: Vec<Step>,
     /// For each node of the program, the node that stands for its value: equal values are computed once.
     pub values: Vec<NodeId>,
+    /// For each entry of the effect list, the node that stands for its result, where something needs it.
+    pub results: Vec<Option<NodeId>>,
     /// The forward passes that the program asks for, as a tool counts them that runs it as it is written.
     pub forwards: usize,
     /// Stages times lanes in which something is computed.

@@ -122,8 +122,16 @@ impl fmt::Display for DType {
 /// The size of one dimension: a number, or a polynomial over symbols in normal form.
 ///
 /// Two sizes that are equal as polynomials are equal as values: `T+1-1` is `T`. Symbols stand for sizes of at least 1.
+/// What no program needs, more than 64 terms or 16 factors, is the largest number, as are numbers beyond it: no tensor is
+/// that large.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dim(Repr);
+
+/// The most terms of a size.
+pub(crate) const MAX_TERMS: usize = 64;
+
+/// The most symbols in a term.
+pub(crate) const MAX_FACTORS: usize = 16;
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Repr {
@@ -178,10 +186,24 @@ impl Dim {
             *factor = factor.saturating_add(term.factor);
         }
         sum.retain(|_, factor| *factor != 0);
+        if sum.len() > MAX_TERMS || sum.keys().any(|symbols| symbols.len() > MAX_FACTORS) {
+            return Dim::known(i64::MAX);
+        }
         if sum.keys().all(|symbols| symbols.is_empty()) {
             return Dim::known(sum.into_values().next().unwrap_or(0));
         }
         Dim(Repr::Sum(sum.into_iter().map(|(symbols, factor)| Term { symbols, factor }).collect()))
+    }
+
+    /// The symbol, where the size is one and nothing else.
+    pub fn as_symbol(&self) -> Option<&Name> {
+        match &self.0 {
+            Repr::Sum(terms) => match &**terms {
+                [Term { symbols, factor: 1 }] if symbols.len() == 1 => symbols.first(),
+                _ => None,
+            },
+            Repr::Known(_) => None,
+        }
     }
 
     /// The size with each symbol replaced by what `value` gives for it, where it gives something.
@@ -383,8 +405,17 @@ pub struct ForwardType {
     pub model: Name,
     /// The number of sequences, `B` in the types of hooks.
     pub batch: Dim,
-    /// The number of tokens of each, `T` in the types of hooks.
+    /// The number of tokens of each, `T` in the types of hooks: the new ones, where the forward extends another.
     pub tokens: Dim,
+    /// The number of tokens before those: 0 unless the forward extends another.
+    pub past: Dim,
+}
+
+impl ForwardType {
+    /// The number of tokens of each sequence in all.
+    pub fn length(&self) -> Dim {
+        self.past.clone() + self.tokens.clone()
+    }
 }
 
 impl Type {
@@ -398,6 +429,33 @@ impl Type {
         match self {
             Type::Tensor(tensor) => Some(tensor),
             Type::Tuple(_) | Type::List(_) | Type::Str | Type::Opaque | Type::Forward(_) => None,
+        }
+    }
+
+    /// The type with the symbols of its sizes replaced.
+    pub fn substitute(&self, value: &dyn Fn(&str) -> Option<Dim>) -> Type {
+        match self {
+            Type::Tensor(tensor) => Type::Tensor(tensor.substitute(value)),
+            Type::Tuple(parts) => Type::Tuple(parts.iter().map(|part| part.substitute(value)).collect()),
+            Type::List(part) => Type::List(part.substitute(value).into()),
+            Type::Forward(ForwardType { model, batch, tokens, past }) => Type::Forward(ForwardType {
+                model: model.clone(),
+                batch: batch.substitute(value),
+                tokens: tokens.substitute(value),
+                past: past.substitute(value),
+            }),
+            Type::Str | Type::Opaque => self.clone(),
+        }
+    }
+
+    /// The sizes that occur in the type.
+    pub fn dims(&self) -> Vec<&Dim> {
+        match self {
+            Type::Tensor(tensor) => tensor.shape.iter().collect(),
+            Type::Tuple(parts) => parts.iter().flat_map(Type::dims).collect(),
+            Type::List(part) => part.dims(),
+            Type::Forward(forward) => vec![&forward.batch, &forward.tokens, &forward.past],
+            Type::Str | Type::Opaque => vec![],
         }
     }
 
@@ -425,7 +483,10 @@ impl fmt::Display for Type {
             Type::List(part) => write!(out, "list<{part}>"),
             Type::Str => out.write_str("str"),
             Type::Opaque => out.write_str("opaque"),
-            Type::Forward(forward) => write!(out, "forward<{}, {}x{}>", forward.model, forward.batch, forward.tokens),
+            Type::Forward(ForwardType { model, batch, tokens, past }) => {
+                write!(out, "forward<{model}, {batch}x{tokens}")?;
+                if past.as_known() == Some(0) { out.write_str(">") } else { write!(out, " after {past}>") }
+            }
         }
     }
 }

@@ -10,28 +10,37 @@
 //! 5. Prompts are bound to token ids; token ids that are constants lie inside the vocabulary; a forward has at least one
 //!    sequence and one token, and no more tokens than the model's context.
 //! 6. A type that the program's text claims for a value is the type that it has.
-//! 7. Saves have different names that are not empty; what is saved or logged is a tensor, tuple, list or text.
+//! 7. Saves have different names that are not empty, those in the bodies of loops included; what is saved or logged is a
+//!    tensor, tuple, list or text; a forward cannot be given to a function of the user's.
 //! 8. The program keeps to the [`Limits`].
+//! 9. Effects have as many operands as their kind needs; a guard, and the end of a loop, is one bool.
+//! 10. The result of an effect is one value of the graph, after all that this effect and those before it need, and it is
+//!     needed only by later effects. A result that may be missing, because of a guard, has another value for that case.
+//! 11. The body of a loop begins with its parameters and nowhere else has any; what it carries comes out with the type that
+//!     it went in with, for some sizes of its symbols. A program has neither parameters nor results nor an end.
+//! 12. The body of an operation `loop` has no effects; one with effects is an effect itself.
 //!
 //! Operands come before users by construction of [`Graph`], so there are no cycles to look for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     attr::Literal,
     code::Code,
     diagnostic::{Diagnostic, Diagnostics, Span},
-    graph::{Effect, EffectKind, Graph, NodeId},
-    infer::{Models, find_model, infer},
+    graph::{Body, Graph, MAX_LOOP_NESTING, NodeId},
+    infer::{Models, find_model, infer, loops},
     op::{Op, Scope},
-    types::{Name, Type, elements},
+    types::{Dim, Name, Type, elements},
 };
+
+mod effects;
 
 /// A program that holds to the invariants, with the type of every value.
 #[derive(Clone, Debug)]
 pub struct Verified {
     graph: Graph,
-    types: Vec<Type>,
+    types: Types,
     models: Models,
 }
 
@@ -43,12 +52,17 @@ impl Verified {
 
     /// The type of a value.
     pub fn ty(&self, id: NodeId) -> &Type {
-        &self.types[id.index()]
+        &self.types.nodes[id.index()]
     }
 
     /// The types of all values, by node.
     pub fn types(&self) -> &[Type] {
-        &self.types
+        &self.types.nodes
+    }
+
+    /// The types of the bodies of loops.
+    pub fn bodies(&self) -> &BTreeMap<LoopId, Types> {
+        &self.types.bodies
     }
 
     /// The models of the program, by the program's names.
@@ -57,10 +71,28 @@ impl Verified {
     }
 }
 
+/// Where in a graph a loop stands.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum LoopId {
+    /// It is a value.
+    Node(NodeId),
+    /// It is this entry of the effect list.
+    Effect(usize),
+}
+
+/// The types of the values of a graph and of the bodies of its loops.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Types {
+    /// By node. In a body, sizes may be symbols that stand for another number in each iteration.
+    pub nodes: Vec<Type>,
+    /// By loop.
+    pub bodies: BTreeMap<LoopId, Types>,
+}
+
 /// How large a program may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Nodes of a program.
+    /// Nodes of a program, those in bodies of loops included.
     pub nodes: usize,
     /// Elements of one tensor.
     pub elements: i64,
@@ -86,24 +118,42 @@ pub fn verify(graph: Graph, models: &Models) -> Result<Verified, Diagnostics> {
 /// # Errors
 /// As [`verify`].
 pub fn verify_within(graph: Graph, models: &Models, limits: Limits) -> Result<Verified, Diagnostics> {
+    check_size(&graph, limits)?;
     let mut found = vec![];
-    if graph.len() > limits.nodes {
-        let message = format!("the program has {} nodes; {} are allowed", graph.len(), limits.nodes);
-        return Err(Diagnostic::error(Code::E4001, message).into());
-    }
     check_models(&graph, models, &mut found);
-    let types = check_nodes(&graph, models, limits, &mut found);
-    check_written_types(&graph, &types, &mut found);
-    check_effects(&graph, &types, &mut found);
-    if !found.is_empty() {
-        let mut found = Diagnostics(found);
+    let is_declared = |name: &Name| graph.models.iter().any(|decl| decl.name == *name);
+    let declared: Models = models.iter().filter(|(name, _)| is_declared(name)).map(|(n, s)| (n.clone(), s.clone())).collect();
+    let missing = graph.models.iter().map(|decl| decl.name.clone()).filter(|name| !models.contains_key(name)).collect();
+    let mut checker = Checker { models: declared, missing, limits, saved: HashMap::new(), found };
+    let types = checker.graph(&graph, None);
+    if !graph.results.is_empty() || graph.until.is_some() {
+        checker.found.push(Diagnostic::error(Code::E3007, "only the body of a loop has results and an end"));
+    }
+    if !checker.found.is_empty() {
+        let mut found = Diagnostics(checker.found);
         found.sort();
         return Err(found);
     }
     // Without problems every node has a type.
-    let types = types.into_iter().flatten().collect();
-    let used = graph.models.iter().filter_map(|decl| Some((decl.name.clone(), models.get(&decl.name)?.clone()))).collect();
-    Ok(Verified { graph, types, models: used })
+    Ok(Verified { graph, types: types.known(), models: checker.models })
+}
+
+/// Refuses programs that are too large before anything is done with them.
+fn check_size(graph: &Graph, limits: Limits) -> Result<(), Diagnostics> {
+    let mut nodes = 0usize;
+    let mut stack = vec![(graph, 0)];
+    while let Some((graph, depth)) = stack.pop() {
+        nodes = nodes.saturating_add(graph.len());
+        if nodes > limits.nodes {
+            let message = format!("the program has {nodes} nodes or more; {} are allowed", limits.nodes);
+            return Err(Diagnostic::error(Code::E4001, message).into());
+        }
+        if depth > MAX_LOOP_NESTING {
+            return Err(Diagnostic::error(Code::E4001, format!("loops are nested more than {MAX_LOOP_NESTING} deep")).into());
+        }
+        stack.extend(graph.bodies().map(|(_, body)| (body.graph(), depth + 1)));
+    }
+    Ok(())
 }
 
 fn check_models(graph: &Graph, models: &Models, found: &mut Vec<Diagnostic>) {
@@ -122,74 +172,165 @@ fn check_models(graph: &Graph, models: &Models, found: &mut Vec<Diagnostic>) {
     }
 }
 
-fn check_nodes(graph: &Graph, models: &Models, limits: Limits, found: &mut Vec<Diagnostic>) -> Vec<Option<Type>> {
-    let declared: Models = models
-        .iter()
-        .filter(|(name, _)| graph.models.iter().any(|decl| decl.name == **name))
-        .map(|(n, s)| (n.clone(), s.clone()))
-        .collect();
-    // A model that is declared but not here was reported; what uses it is not reported again.
-    let missing = |name: &Name| graph.models.iter().any(|decl| decl.name == *name) && !models.contains_key(name);
-    let mut types: Vec<Option<Type>> = Vec::with_capacity(graph.len());
-    for (id, node) in graph.nodes() {
-        let operands: Option<Vec<&Type>> = node.operands.iter().map(|operand| types[operand.index()].as_ref()).collect();
-        let result = match (&node.op, operands) {
-            (_, None) => Ok(None),
-            (Op::Forward { model } | Op::Apply { model, .. }, _) if missing(model) => Ok(None),
-            (op, Some(operands)) => check_node(graph, id, op, &operands, &declared, limits).map(Some),
-        };
-        types.push(result.unwrap_or_else(|error| {
-            found.push(locate(error, graph, id, &types));
-            None
-        }));
-    }
-    types
+/// Types as far as they are known: nothing for values that follow from a mistake.
+#[derive(Default)]
+struct Found {
+    nodes: Vec<Option<Type>>,
+    bodies: BTreeMap<LoopId, Found>,
 }
 
-fn check_node(graph: &Graph, id: NodeId, op: &Op, operands: &[&Type], models: &Models, limits: Limits) -> Result<Type, Diagnostic> {
-    if op.kind().scope() == Scope::Model {
-        let error = Diagnostic::error(Code::E2006, format!("`{}` stands inside models only", op.kind().name()));
-        return Err(match op {
-            Op::Weight { .. } => error.help("a module with its weights is applied to a value: `apply(x) {model: …, module: …}`"),
-            _ => error.help("programs read and set hooks: `read(f) {hook: …}`, `write(f, value) {hook: …}`"),
-        });
+impl Found {
+    fn known(self) -> Types {
+        let bodies = self.bodies.into_iter().map(|(at, body)| (at, body.known())).collect();
+        Types { nodes: self.nodes.into_iter().flatten().collect(), bodies }
     }
-    if let (Op::Forward { model }, [Type::Str]) = (op, operands) {
-        find_model(models, model)?;
-        let computed = !matches!(graph.node(graph.node(id).operands[0]).op, Op::Const { .. });
-        let why = match computed {
-            true => "only a text that stands in the program itself becomes token ids, not a computed one",
-            false => "the model has no tokenizer here",
-        };
-        return Err(Diagnostic::error(Code::E2008, "the prompt is not bound to token ids")
-            .note(why)
-            .help("give the token ids: `forward([[504, 15341, 270]])`"));
+
+    /// The types of these values, if all are known.
+    fn all(&self, ids: &[NodeId]) -> Option<Vec<Type>> {
+        ids.iter().map(|id| self.nodes[id.index()].clone()).collect()
     }
-    let ty = infer(op, operands, models)?;
-    if let Op::Forward { model } = op {
-        check_forward(graph, id, &ty, &models[model])?;
-    }
-    if let Type::Tensor(tensor) = &ty
-        && elements(&tensor.shape).as_known().is_some_and(|count| count > limits.elements)
-    {
-        return Err(Diagnostic::error(Code::E4001, format!("{tensor} has more elements than the {} that are allowed", limits.elements)));
-    }
-    Ok(ty)
 }
 
-fn check_forward(graph: &Graph, id: NodeId, ty: &Type, spec: &crate::model::ModelSpec) -> Result<(), Diagnostic> {
-    let Type::Forward(forward) = ty else { return Ok(()) };
+struct Checker {
+    /// The models that the program declares and that are here.
+    models: Models,
+    /// Those that are not here. That was reported; what uses them is not reported again.
+    missing: Vec<Name>,
+    limits: Limits,
+    /// The names of saves, with the place of the first.
+    saved: HashMap<Name, Span>,
+    found: Vec<Diagnostic>,
+}
+
+impl Checker {
+    /// Checks a program, or with the types of its parameters the body of a loop.
+    fn graph(&mut self, graph: &Graph, params: Option<&[Type]>) -> Found {
+        let mut types = Found { nodes: Vec::with_capacity(graph.len()), bodies: BTreeMap::new() };
+        let order = effects::Order::new(graph);
+        for (id, _) in graph.nodes() {
+            let result = self.node(graph, id, params, &order, &mut types);
+            let result = result.unwrap_or_else(|error| {
+                self.found.push(locate(error, graph, id, &types.nodes));
+                None
+            });
+            types.nodes.push(result);
+        }
+        self.written_types(graph, &types);
+        self.effects(graph, &order, &mut types);
+        if let Some(until) = graph.until {
+            self.condition(graph, until, &types, "the end of a loop");
+        }
+        types
+    }
+
+    fn node(
+        &mut self,
+        graph: &Graph,
+        id: NodeId,
+        params: Option<&[Type]>,
+        order: &effects::Order,
+        types: &mut Found,
+    ) -> Result<Option<Type>, Diagnostic> {
+        let node = graph.node(id);
+        let Some(operands) = types.all(&node.operands) else { return Ok(None) };
+        match &node.op {
+            Op::Forward { model } | Op::Apply { model, .. } if self.missing.contains(model) => Ok(None),
+            Op::Param { index, .. } => match params {
+                // The parameters of a body are its first nodes, in their order.
+                Some(params) if usize::try_from(*index) == Ok(id.index()) => loops::parameter(*index, params).map(Some),
+                _ => loops::parameter(-1, &[]).map(Some),
+            },
+            Op::EffectResult { entry } => self.effect_result(graph, id, *entry, order, types),
+            Op::Loop { body, .. } if body.has_effects() => {
+                Err(Diagnostic::error(Code::E3008, "the body of this loop has effects, so the loop has a place among the effects")
+                    .help("write `do loop(…)`"))
+            }
+            Op::Loop { trip, body } => self.a_loop(LoopId::Node(id), *trip, body, &operands, types),
+            op => self.operation(graph, id, op, &operands.iter().collect::<Vec<_>>()).map(Some),
+        }
+    }
+
+    fn operation(&self, graph: &Graph, id: NodeId, op: &Op, operands: &[&Type]) -> Result<Type, Diagnostic> {
+        if op.kind().scope() == Scope::Model {
+            let error = Diagnostic::error(Code::E2006, format!("`{}` stands inside models only", op.kind().name()));
+            return Err(match op {
+                Op::Weight { .. } => error.help("a module with its weights is applied to a value: `apply(x) {model: …, module: …}`"),
+                _ => error.help("programs read and set hooks: `read(f) {hook: …}`, `write(f, value) {hook: …}`"),
+            });
+        }
+        if let (Op::Forward { model }, [Type::Str]) = (op, operands) {
+            find_model(&self.models, model)?;
+            let computed = !matches!(graph.node(graph.node(id).operands[0]).op, Op::Const { .. });
+            let why = match computed {
+                true => "only a text that stands in the program itself becomes token ids, not a computed one",
+                false => "the model has no tokenizer here",
+            };
+            return Err(Diagnostic::error(Code::E2008, "the prompt is not bound to token ids")
+                .note(why)
+                .help("give the token ids: `forward([[504, 15341, 270]])`"));
+        }
+        let ty = infer(op, operands, &self.models)?;
+        if let (Op::Forward { .. } | Op::Extend {}, Type::Forward(forward)) = (op, &ty) {
+            let tokens = graph.node(id).operands.last().map(|tokens| &graph.node(*tokens).op);
+            check_forward(tokens, forward, &self.models[&forward.model])?;
+        }
+        self.check_elements(&ty)?;
+        Ok(ty)
+    }
+
+    fn check_elements(&self, ty: &Type) -> Result<(), Diagnostic> {
+        match ty {
+            Type::Tensor(tensor) if elements(&tensor.shape).as_known().is_some_and(|count| count > self.limits.elements) => Err(
+                Diagnostic::error(Code::E4001, format!("{tensor} has more elements than the {} that are allowed", self.limits.elements)),
+            ),
+            Type::Tuple(parts) => parts.iter().try_for_each(|part| self.check_elements(part)),
+            Type::Tensor(_) | Type::List(_) | Type::Str | Type::Opaque | Type::Forward(_) => Ok(()),
+        }
+    }
+
+    /// Checks a loop with its body. A size that depends on when the loop ends becomes a symbol of this loop alone.
+    fn a_loop(&mut self, at: LoopId, trip: i64, body: &Body, operands: &[Type], types: &mut Found) -> Result<Option<Type>, Diagnostic> {
+        let operands: Vec<&Type> = operands.iter().collect();
+        let (params, binding) = loops::parameters(trip, body, &operands)?;
+        let inside = self.graph(body.graph(), Some(&params));
+        let results = inside.all(&body.graph().results);
+        types.bodies.insert(at, inside);
+        let Some(results) = results else { return Ok(None) };
+        let ty = loops::result(trip, body, &operands, &params, &binding, &results.iter().collect::<Vec<_>>())?;
+        self.check_elements(&ty)?;
+        let known: Vec<Name> = operands.iter().flat_map(|ty| ty.dims()).flat_map(Dim::symbols).collect();
+        let place = match at {
+            LoopId::Node(id) => id.index().to_string(),
+            LoopId::Effect(entry) => format!("E{entry}"),
+        };
+        let own = |symbol: &str| (!known.iter().any(|name| **name == *symbol)).then(|| Dim::symbol(format!("{symbol}_{place}")));
+        Ok(Some(ty.substitute(&own)))
+    }
+
+    fn written_types(&mut self, graph: &Graph, types: &Found) {
+        for (id, written, span) in graph.written_types() {
+            if let Some(ty) = &types.nodes[id.index()]
+                && ty != written
+            {
+                let error = Diagnostic::error(Code::E1007, format!("the value is {ty}, but {written} is written here"));
+                self.found.push(error.label(span.clone(), format!("should be `{ty}`")));
+            }
+        }
+    }
+}
+
+/// Checks the sizes of a forward; `tokens` is the operation that its tokens come from.
+fn check_forward(tokens: Option<&Op>, forward: &crate::types::ForwardType, spec: &crate::model::ModelSpec) -> Result<(), Diagnostic> {
     if forward.batch.as_known() == Some(0) || forward.tokens.as_known() == Some(0) {
         return Err(Diagnostic::error(Code::E2004, "a forward needs at least one sequence and one token"));
     }
-    if forward.tokens.as_usize().is_some_and(|tokens| tokens > spec.context()) {
+    if forward.length().as_usize().is_some_and(|tokens| tokens > spec.context()) {
         return Err(Diagnostic::error(
             Code::E2004,
-            format!("{} tokens are more than the model's context of {}", forward.tokens, spec.context()),
+            format!("{} tokens are more than the model's context of {}", forward.length(), spec.context()),
         ));
     }
-    let operand = graph.node(id).operands[0];
-    if let Op::Const { value: Literal::Tensor(literal) } = &graph.node(operand).op {
+    if let Some(Op::Const { value: Literal::Tensor(literal) }) = tokens {
         let tokens = literal.to_tensor();
         let inside = 0..spec.vocabulary() as i64;
         if let Some(wrong) = tokens.values::<i64>().unwrap_or_default().iter().find(|token| !inside.contains(token)) {
@@ -205,14 +346,17 @@ fn check_forward(graph: &Graph, id: NodeId, ty: &Type, spec: &crate::model::Mode
 
 /// Points an error at its node and, where types disagree, at the operands with their types.
 fn locate(error: Diagnostic, graph: &Graph, id: NodeId, types: &[Option<Type>]) -> Diagnostic {
+    let operands = &graph.node(id).operands;
     let about_operands = match error.code {
-        Code::E1002 | Code::E1003 | Code::E1004 | Code::E1005 | Code::E1006 | Code::E1008 | Code::E2003 | Code::E4001 => true,
+        Code::E1002 | Code::E1003 | Code::E1004 | Code::E1005 | Code::E1006 | Code::E1008 | Code::E2003 | Code::E3004 | Code::E4001 => true,
         // It is the tokens that are wrong.
-        Code::E2004 | Code::E2008 => return error.or_label(graph.span(graph.node(id).operands[0])).or_label(graph.span(id)),
+        Code::E2004 | Code::E2008 => {
+            return operands.last().map_or(error.clone(), |tokens| error.or_label(graph.span(*tokens))).or_label(graph.span(id));
+        }
         _ => false,
     };
     let mut error = error.or_label(graph.span(id));
-    for operand in graph.node(id).operands.iter().filter(|_| about_operands) {
+    for operand in operands.iter().filter(|_| about_operands) {
         if let (Some(ty), span) = (&types[operand.index()], graph.span(*operand))
             && *span != Span::None
             && error.labels.iter().all(|label| label.span != *span)
@@ -221,53 +365,4 @@ fn locate(error: Diagnostic, graph: &Graph, id: NodeId, types: &[Option<Type>]) 
         }
     }
     error
-}
-
-fn check_written_types(graph: &Graph, types: &[Option<Type>], found: &mut Vec<Diagnostic>) {
-    for (id, written, span) in graph.written_types() {
-        if let Some(ty) = &types[id.index()]
-            && ty != written
-        {
-            let error = Diagnostic::error(Code::E1007, format!("the value is {ty}, but {written} is written here"));
-            found.push(error.label(span.clone(), format!("should be `{ty}`")));
-        }
-    }
-}
-
-fn check_effects(graph: &Graph, types: &[Option<Type>], found: &mut Vec<Diagnostic>) {
-    let mut saved: HashMap<&Name, &Effect> = HashMap::new();
-    for effect in &graph.effects {
-        let verb = match &effect.kind {
-            EffectKind::Save { name } => {
-                let earlier = *saved.entry(name).or_insert(effect);
-                if name.is_empty() {
-                    let error = Diagnostic::error(Code::E3001, "a save needs a name that is not empty").label(effect.span.clone(), "");
-                    found.push(error.note("results are found by their names"));
-                } else if !std::ptr::eq(earlier, effect) {
-                    let error = Diagnostic::error(Code::E3001, format!("two saves are called \"{name}\""));
-                    let error = error.label(effect.span.clone(), "").label(earlier.span.clone(), "first here");
-                    found.push(error.help("give each its own name"));
-                }
-                "saved"
-            }
-            EffectKind::Log { .. } => "logged",
-        };
-        if let Some(ty) = &types[effect.value.index()]
-            && !can_leave(ty)
-        {
-            let error = Diagnostic::error(Code::E3002, format!("{ty} cannot be {verb}")).label(effect.span.clone(), "");
-            let error = error.note("tensors, texts, and tuples and lists of them can leave the place where a program runs");
-            found.push(if *ty == Type::Opaque { error } else { error.help("read a hook of the forward: `read(f) {hook: …}`") });
-        }
-    }
-}
-
-/// Whether a value of this type can leave the place where it was made.
-fn can_leave(ty: &Type) -> bool {
-    match ty {
-        Type::Tensor(_) | Type::Str => true,
-        Type::Tuple(parts) => parts.iter().all(can_leave),
-        Type::List(part) => can_leave(part),
-        Type::Opaque | Type::Forward(_) => false,
-    }
 }

@@ -119,7 +119,7 @@ fn attr(decl: &AttrDecl, json: &Json) -> Attr {
         AttrKind::Name => Attr::Name(text().into()),
         AttrKind::DType | AttrKind::OptionalDType => Attr::DType(DType::from_name(text()).expect("an element type")),
         AttrKind::Ints | AttrKind::Dims => Attr::Ints(items(json).iter().map(int).collect()),
-        AttrKind::Type | AttrKind::OptionalType => unreachable!("no operation on tensors takes a type"),
+        AttrKind::Type | AttrKind::OptionalType | AttrKind::Body => unreachable!("no operation on tensors takes types or bodies"),
         AttrKind::Literal => Attr::Literal(Literal::from(&tensor(json))),
     }
 }

@@ -5,7 +5,7 @@ use half::{bf16, f16};
 use irc_ir::{
     attr::{Attr, AttrKind, Float, Literal},
     diagnostic::{Diagnostics, Source, Span},
-    graph::{Effect, EffectKind, Graph, ModelDecl, NodeId},
+    graph::{Body, Effect, EffectKind, Graph, ModelDecl, NodeId},
     op::{Arity, Op, OpKind},
     tensor::{Element, Tensor},
     text::{Style, parse, print, print_with},
@@ -108,6 +108,7 @@ fn attr(kind: AttrKind) -> BoxedStrategy<Attr> {
         AttrKind::Ints => prop::collection::vec(int, 0..4).prop_map(Attr::Ints).boxed(),
         AttrKind::Dims => prop::collection::vec(dim(), 0..4).prop_map(Attr::Dims).boxed(),
         AttrKind::Literal => literal().prop_map(Attr::Literal).boxed(),
+        AttrKind::Body => Just(Attr::Body(Body::new(Graph::new("")))).boxed(),
     }
 }
 
@@ -135,7 +136,7 @@ fn op() -> BoxedStrategy<Op> {
 fn ty() -> BoxedStrategy<Type> {
     let leaf = prop_oneof![
         (dtype(), prop::collection::vec(dim(), 0..4)).prop_map(|(dtype, shape)| Type::tensor(dtype, shape)),
-        (text(), dim(), dim()).prop_map(|(model, batch, tokens)| Type::Forward(ForwardType { model, batch, tokens })),
+        (text(), dim(), dim(), dim()).prop_map(|(model, batch, tokens, past)| Type::Forward(ForwardType { model, batch, tokens, past })),
         Just(Type::Str),
         Just(Type::Opaque),
     ];
@@ -195,7 +196,7 @@ fn graph() -> BoxedStrategy<Graph> {
                     graph.write_type(id, ty, Span::None);
                 }
                 if let Some((kind, pick)) = part.effect {
-                    graph.effects.push(Effect { kind, value: NodeId::new(pick.index(graph.len())), span: Span::None });
+                    graph.effects.push(Effect::new(kind, [NodeId::new(pick.index(graph.len()))], Span::None));
                 }
             }
             graph

@@ -49,7 +49,7 @@ fn codes(result: Result<impl Sized, Diagnostics>) -> Vec<Code> {
 #[test]
 fn a_graph_without_text_is_checked_alike() {
     let (mut graph, value) = program();
-    graph.effects.push(Effect { kind: EffectKind::Save { name: "x".into() }, value, span: Span::None });
+    graph.effects.push(Effect::new(EffectKind::Save { name: "x".into() }, [value], Span::None));
     let verified = verify(graph.clone(), &models()).unwrap();
     assert_eq!(verified.ty(value).to_string(), "tensor<1x2x4xf32>");
     assert_eq!((verified.types().len(), verified.models().len()), (3, 1));

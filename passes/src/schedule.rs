@@ -13,7 +13,9 @@ use std::{
 };
 
 use irc_ir::{
-    graph::NodeId,
+    code::Code,
+    diagnostic::{Diagnostic, Span},
+    graph::{EffectKind, Graph, NodeId},
     model::{HookId, ModelSpec},
     op::Op,
     plan::{Capture, Lane, LaneId, Schedule, StageStep, Step},
@@ -24,17 +26,49 @@ use irc_ir::{
 use crate::values::{Base, HookValue, Values, number};
 
 /// The schedule of a verified program.
-pub fn schedule(program: &Verified) -> Schedule {
+///
+/// # Errors
+/// E4005 if it extends forwards or has loops: a schedule is a list of steps, and they have none yet.
+pub fn schedule(program: &Verified) -> Result<Schedule, Diagnostic> {
+    check_supported(program.graph())?;
     let values = number(program);
     let mut demand = Demand::new(program, &values);
-    for effect in &program.graph().effects {
-        demand.want(values.of[effect.value.index()]);
-    }
+    program.graph().roots().for_each(|root| demand.want(values.of[root.index()]));
     demand.settle();
     let counts = demand.counts();
     let Demand { lanes, tasks, wanted, .. } = demand;
-    let order = Order::new(program, &values, &lanes, tasks, wanted).run();
-    Schedule { lanes: lanes.lanes, steps: order, values: values.of, forwards: counts.0, stages_run: counts.1, stages_whole: counts.2 }
+    let mut results = vec![None; program.graph().effects.len()];
+    for &value in &wanted {
+        if let Op::EffectResult { entry } = program.graph().node(value).op
+            && let Some(result) = usize::try_from(entry).ok().and_then(|entry| results.get_mut(entry))
+        {
+            *result = Some(value);
+        }
+    }
+    let steps = Order::new(program, &values, &lanes, tasks, wanted, &results).run();
+    let (forwards, stages_run, stages_whole) = counts;
+    Ok(Schedule { lanes: lanes.lanes, steps, values: values.of, results, forwards, stages_run, stages_whole })
+}
+
+/// Refuses what cannot be scheduled.
+fn check_supported(graph: &Graph) -> Result<(), Diagnostic> {
+    let refuse = |what: &str, span: &Span| {
+        Err(Diagnostic::error(Code::E4005, format!("{what} cannot be run on an engine yet"))
+            .label(span.clone(), "")
+            .help("the reference backend runs it: `--backend reference`"))
+    };
+    let live = graph.live();
+    for (id, node) in graph.nodes().filter(|(id, _)| live[id.index()]) {
+        match &node.op {
+            Op::Extend {} => return refuse("a forward that extends another", graph.span(id)),
+            Op::Loop { .. } => return refuse("a loop", graph.span(id)),
+            _ => {}
+        }
+    }
+    graph.effects.iter().try_for_each(|effect| match &effect.kind {
+        EffectKind::Loop { .. } => refuse("a loop", &effect.span),
+        EffectKind::Save { .. } | EffectKind::Log { .. } | EffectKind::Call { .. } | EffectKind::Stop { .. } => Ok(()),
+    })
 }
 
 /// A stage of a lane: what it takes, gives and shows.
@@ -271,6 +305,8 @@ struct Order<'a> {
     ready: BTreeMap<Name, Vec<Vec<LaneId>>>,
     steps: Vec<Step>,
     next_effect: usize,
+    /// The values for the results of effects.
+    results: &'a [Option<NodeId>],
     done: Vec<bool>,
 }
 
@@ -281,11 +317,12 @@ impl<'a> Order<'a> {
         lanes: &'a Lanes,
         tasks: BTreeMap<TaskId, Task>,
         wanted: BTreeSet<NodeId>,
+        results: &'a [Option<NodeId>],
     ) -> Order<'a> {
         let ready = program.models().iter().map(|(name, spec)| (name.clone(), vec![vec![]; spec.stages().len()])).collect();
         let done = vec![false; program.graph().len()];
         let (waits, users) = (HashMap::new(), HashMap::new());
-        let mut order = Order { program, values, lanes, tasks, waits, users, ready, steps: vec![], next_effect: 0, done };
+        let mut order = Order { program, values, lanes, tasks, waits, users, ready, steps: vec![], next_effect: 0, results, done };
         order.link(&wanted);
         order
     }
@@ -303,7 +340,9 @@ impl<'a> Order<'a> {
             edges.extend(makers.into_iter().map(|maker| (Item::Task(self.lanes.at(lane, maker), maker), user)));
         }
         for &value in wanted {
-            self.waits.entry(Item::Value(value)).or_insert(0);
+            // The result of an effect waits for the effect.
+            let of_effect = matches!(self.program.graph().node(value).op, Op::EffectResult { .. });
+            self.waits.entry(Item::Value(value)).or_insert(usize::from(of_effect));
             if !self.values.hooks.contains_key(&value) {
                 let operands = self.program.graph().node(value).operands.iter().map(|operand| self.values.of[operand.index()]);
                 edges.extend(operands.map(|operand| (Item::Value(operand), Item::Value(value))));
@@ -319,6 +358,9 @@ impl<'a> Order<'a> {
         let mut free: Vec<Item> = self.waits.iter().filter(|(_, waits)| **waits == 0).map(|(item, _)| *item).collect();
         free.sort();
         free.into_iter().for_each(|item| self.release(item));
+        // An effect may need nothing.
+        let first = self.flush_effects();
+        first.into_iter().for_each(|item| self.release(item));
         let models: Vec<(Name, usize)> = self.ready.iter().map(|(name, stages)| (name.clone(), stages.len())).collect();
         while self.ready.values().flatten().any(|lanes| !lanes.is_empty()) {
             for (model, stages) in &models {
@@ -349,13 +391,15 @@ impl<'a> Order<'a> {
                     }
                 }
                 Item::Value(value) => {
-                    if !self.values.hooks.contains_key(&value) {
+                    let of_effect = matches!(self.program.graph().node(value).op, Op::EffectResult { .. });
+                    if !self.values.hooks.contains_key(&value) && !of_effect {
                         self.steps.push(Step::Host(value));
                     }
                     self.done[value.index()] = true;
                     // At once: what is computed next may fail, and a log that comes before it was still heard.
-                    self.flush_effects();
+                    let results = self.flush_effects();
                     stack.extend(self.served(item));
+                    stack.extend(results);
                 }
             }
         }
@@ -401,13 +445,17 @@ impl<'a> Order<'a> {
         }
     }
 
-    fn flush_effects(&mut self) {
+    /// Does the effects whose values are there, in their order; the results that there are now.
+    fn flush_effects(&mut self) -> Vec<Item> {
         let effects = &self.program.graph().effects;
+        let mut results = vec![];
         while let Some(effect) = effects.get(self.next_effect)
-            && self.done[self.values.of[effect.value.index()].index()]
+            && effect.uses().all(|used| self.done[self.values.of[used.index()].index()])
         {
             self.steps.push(Step::Effect(self.next_effect));
+            results.extend(self.results[self.next_effect].map(Item::Value));
             self.next_effect += 1;
         }
+        results
     }
 }

@@ -71,13 +71,14 @@ struct Numbering<'a> {
     shown: HashMap<(usize, HookId, Vec<HookId>), Rc<[HookId]>>,
 }
 
-/// Numbers the values of a program.
+/// Numbers the values of a program that something needs; the others stand for themselves.
 pub(crate) fn number(program: &Verified) -> Values {
     let values = Values { of: vec![], hooks: HashMap::new(), bases: vec![] };
     let (forward_of, base_ids, known, shown) = Default::default();
     let mut numbering = Numbering { program, values, forward_of, base_ids, known, shown };
+    let live = program.graph().live();
     for (id, node) in program.graph().nodes() {
-        let value = numbering.value_of(id, &node.op, &node.operands);
+        let value = if live[id.index()] { numbering.value_of(id, &node.op, &node.operands) } else { id };
         numbering.values.of.push(value);
     }
     numbering.values

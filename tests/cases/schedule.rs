@@ -26,11 +26,15 @@ pub(crate) fn render(program: &Verified, schedule: &Schedule) -> String {
             Step::Host(id) => writeln!(text, "host {}", definition(program.graph(), *id)).unwrap(),
             Step::Effect(at) => {
                 let effect = &program.graph().effects[*at];
-                let value = name(program.graph(), schedule.values[effect.value.index()]);
+                let show = |id: NodeId| name(program.graph(), schedule.values[id.index()]);
+                let value = effect.operands.iter().map(|id| show(*id)).collect::<Vec<_>>().join(", ");
                 match &effect.kind {
                     EffectKind::Save { name } => writeln!(text, "save {value} as \"{name}\"").unwrap(),
                     EffectKind::Log { label: Some(label) } => writeln!(text, "log \"{label}\", {value}").unwrap(),
                     EffectKind::Log { label: None } => writeln!(text, "log {value}").unwrap(),
+                    EffectKind::Call { name, .. } => writeln!(text, "call {name}({value})").unwrap(),
+                    EffectKind::Stop { .. } => writeln!(text, "stop").unwrap(),
+                    EffectKind::Loop { .. } => unreachable!("loops are not scheduled"),
                 }
             }
         }

@@ -192,7 +192,7 @@ fn effects_keep_their_order() {
         let value = program.read(forward, hook);
         let value = program.op(Op::Max { dims: vec![], keepdim: false }, [value]);
         let kind = EffectKind::Log { label: Some(hook.into()) };
-        program.graph.effects.push(Effect { kind, value, span: Span::None });
+        program.graph.effects.push(Effect::new(kind, [value], Span::None));
     }
     let mut heard = vec![];
     let verified = program.verified();

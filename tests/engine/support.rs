@@ -252,7 +252,7 @@ impl Program {
 
     pub fn save(&mut self, name: impl AsRef<str>, value: NodeId) {
         let kind = EffectKind::Save { name: name.as_ref().into() };
-        self.graph.effects.push(irc::ir::graph::Effect { kind, value, span: Span::None });
+        self.graph.effects.push(irc::ir::graph::Effect::new(kind, [value], Span::None));
     }
 
     /// Saves every hook of a forward as `PREFIX HOOK`.

@@ -346,7 +346,7 @@ impl Walk<'_> {
                 }
                 Attr::Dims(shape)
             }
-            AttrKind::Name | AttrKind::Literal | AttrKind::Type | AttrKind::OptionalType => {
+            AttrKind::Name | AttrKind::Literal | AttrKind::Type | AttrKind::OptionalType | AttrKind::Body => {
                 unreachable!("operations with names and literals are made elsewhere")
             }
         }
@@ -370,7 +370,7 @@ impl Walk<'_> {
                 1 => EffectKind::Log { label: Some(format!("value {at}").into()) },
                 _ => EffectKind::Save { name: format!("value {at}").into() },
             };
-            self.graph.effects.push(Effect { kind, value: id, span: Span::None });
+            self.graph.effects.push(Effect::new(kind, [id], Span::None));
         }
     }
 }

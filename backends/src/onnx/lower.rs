@@ -230,6 +230,9 @@ impl<'a> Lowering<'a> {
             Op::Forward { .. } | Op::Read { .. } | Op::Write { .. } | Op::Apply { .. } => {
                 return Err(unsupported(&node.op, "the driver evaluates operations on forwards"));
             }
+            Op::Extend {} | Op::Loop { .. } | Op::Call { .. } | Op::Param { .. } | Op::EffectResult { .. } => {
+                return Err(unsupported(&node.op, "it has its place in programs, not in models"));
+            }
             Op::Input { name, .. } | Op::Weight { name, .. } => {
                 return Err(unsupported(&node.op, &format!("`{name}` is declared, not computed")));
             }

@@ -108,7 +108,7 @@ fn run(graph: &Graph, given: &Tensor) -> Vec<Tensor> {
         };
         values.push(value);
     }
-    graph.effects.iter().map(|effect| values[effect.value.index()].clone().into_tensor().expect("a tensor")).collect()
+    graph.effects.iter().map(|effect| values[effect.operands[0].index()].clone().into_tensor().expect("a tensor")).collect()
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::{
     attr::{Attr, AttrKind, Float},
+    graph::{Body, Graph},
     infer::infer,
     op::{Arity, OpKind, Scope},
     types::{DType, Dim},
@@ -170,6 +171,7 @@ fn evaluation_follows_inference() {
                     }
                     AttrKind::DType | AttrKind::OptionalDType => Attr::DType(DType::ALL[int().rem_euclid(8) as usize]),
                     AttrKind::Name => Attr::Name("name".into()),
+                    AttrKind::Body => Attr::Body(Body::new(Graph::new(""))),
                     AttrKind::Literal => Attr::Literal(Literal::from(&Tensor::scalar(int()))),
                 })
             })

@@ -636,7 +636,7 @@ impl<'a> Parser<'a> {
     fn effect(&mut self, kind: EffectKind, value: Value, start: usize) {
         if let Some(value) = value {
             let span = self.span_from(start);
-            self.graph.effects.push(Effect { kind, value, span });
+            self.graph.effects.push(Effect::new(kind, [value], span));
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     attr::{Attr, AttrKind, Float, Literal, TensorLiteral},
-    graph::{EffectKind, Graph, Node, NodeId},
+    graph::{Body, EffectKind, Graph, Node, NodeId},
     op::{Op, OpKind},
     tensor::{Tensor, on_elements},
     types::{DType, Dim, Name, TensorType, Type},
@@ -49,6 +49,7 @@ fn defaults(kind: OpKind) -> &'static [Option<Attr>] {
                     AttrKind::Ints => Attr::Ints(vec![]),
                     AttrKind::Dims => Attr::Dims(vec![]),
                     AttrKind::Literal => Attr::Literal(Literal::Str("".into())),
+                    AttrKind::Body => Attr::Body(Body::new(Graph::new(""))),
                 })
             };
             let attrs = Op::build(*kind, &mut required).map(|op| op.attrs()).unwrap_or_default();
@@ -238,18 +239,19 @@ impl Printer<'_> {
             Attr::Ints(values) => sequence(out, "[", values, "]", |out, value| push(out, format_args!("{value}"))),
             Attr::Dims(dims) => sequence(out, "[", dims, "]", |out, dim| push(out, format_args!("{dim}"))),
             Attr::Literal(value) => literal(out, value),
+            Attr::Body(_) => {}
         }
     }
 
     /// Prints the effects from number `from` on whose values are defined once node `id` is; how many.
     fn effects(&mut self, from: usize, id: NodeId) -> usize {
         let effects = self.graph.effects.get(from..).unwrap_or_default();
-        let ready = effects.iter().take_while(|effect| effect.value <= id);
+        let ready = effects.iter().take_while(|effect| effect.uses().all(|used| used <= id));
         ready
             .map(|effect| match &effect.kind {
                 EffectKind::Save { name } => {
                     self.out.push_str("  save ");
-                    self.value(effect.value);
+                    self.value(effect.operands[0]);
                     self.out.push_str(" as ");
                     string(&mut self.out, name);
                     self.out.push('\n');
@@ -260,9 +262,10 @@ impl Printer<'_> {
                         string(&mut self.out, label);
                         self.out.push_str(", ");
                     }
-                    self.value(effect.value);
+                    self.value(effect.operands[0]);
                     self.out.push('\n');
                 }
+                EffectKind::Call { .. } | EffectKind::Loop { .. } | EffectKind::Stop { .. } => {}
             })
             .count()
     }
@@ -480,6 +483,10 @@ fn print_type(out: &mut String, ty: &Type) {
             size(out, &forward.batch);
             out.push('x');
             size(out, &forward.tokens);
+            if forward.past.as_known() != Some(0) {
+                out.push_str(" after ");
+                size(out, &forward.past);
+            }
             out.push('>');
         }
     }

@@ -11,17 +11,11 @@ use super::{
 use crate::{
     code::Code,
     diagnostic::{Diagnostic, Span},
-    types::{DType, Dim, ForwardType, Shape, TensorType, Type},
+    types::{DType, Dim, ForwardType, MAX_FACTORS, MAX_TERMS, Shape, TensorType, Type},
 };
 
 /// The largest size. Sums of products of such sizes must not reach the end of 64 bits.
 const MAX_SIZE: u64 = 1 << 40;
-
-/// The most products in a sum: adding them up is quadratic.
-const MAX_TERMS: usize = 64;
-
-/// The most symbols in a product.
-const MAX_FACTORS: usize = 16;
 
 impl Parser<'_> {
     /// Reads a type; `depth` is how many types it stands in.
@@ -67,8 +61,15 @@ impl Parser<'_> {
                 self.cross()?;
                 let tokens = self.size()?;
                 self.resume();
+                let mut past = Dim::known(0);
+                if self.is_word("after") {
+                    // The token after it is read by characters.
+                    self.lexer.at = self.token.end;
+                    past = self.size()?;
+                    self.resume();
+                }
                 self.expect(b'>', "`>`")?;
-                Ok(Type::Forward(ForwardType { model, batch, tokens }))
+                Ok(Type::Forward(ForwardType { model, batch, tokens, past }))
             }
             "str" => {
                 self.advance();

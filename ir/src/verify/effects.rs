@@ -1,0 +1,178 @@
+//! Invariants of the effect list: operands, guards, results, and that everything is there when it is needed.
+
+use super::{Checker, Found, LoopId};
+use crate::{
+    code::Code,
+    diagnostic::Diagnostic,
+    graph::{Effect, EffectKind, Graph, NodeId},
+    infer::loops,
+    op::Op,
+    types::{Type, elements},
+};
+
+/// What each entry of the effect list needs, and which value stands for its result.
+pub(super) struct Order {
+    /// The value for the result of each entry, where there is one.
+    results: Vec<Option<NodeId>>,
+    /// The last value that the entries up to each one need.
+    last_use: Vec<Option<NodeId>>,
+    /// For each value, the number of entries that have to run before it is there.
+    entries_before: Vec<usize>,
+}
+
+impl Order {
+    pub(super) fn new(graph: &Graph) -> Order {
+        let mut results = vec![None; graph.effects.len()];
+        let mut entries_before: Vec<usize> = Vec::with_capacity(graph.len());
+        for (id, node) in graph.nodes() {
+            let before = node.operands.iter().map(|operand| entries_before[operand.index()]).max().unwrap_or(0);
+            entries_before.push(match &node.op {
+                Op::EffectResult { entry } => {
+                    let entry = usize::try_from(*entry).unwrap_or(usize::MAX);
+                    if let Some(result @ None) = results.get_mut(entry) {
+                        *result = Some(id);
+                    }
+                    entry.saturating_add(1)
+                }
+                _ => before,
+            });
+        }
+        let mut last = None;
+        let last_use = graph.effects.iter().map(|effect| {
+            last = effect.uses().max().max(last);
+            last
+        });
+        Order { last_use: last_use.collect(), results, entries_before }
+    }
+}
+
+impl Checker {
+    /// The type of the value that stands for the result of an entry.
+    pub(super) fn effect_result(
+        &mut self,
+        graph: &Graph,
+        id: NodeId,
+        entry: i64,
+        order: &Order,
+        types: &mut Found,
+    ) -> Result<Option<Type>, Diagnostic> {
+        let at = usize::try_from(entry).unwrap_or(usize::MAX);
+        let Some(effect) = graph.effects.get(at).filter(|effect| effect.kind.has_result() && order.results[at] == Some(id)) else {
+            return Err(loops::no_such_result(entry));
+        };
+        if order.last_use[at] > Some(id) {
+            return Err(Diagnostic::error(Code::E3006, "the result of an effect stands before what the effect, or one before it, needs")
+                .label(effect.span.clone(), ""));
+        }
+        let ty = self.result_type(at, effect, types)?;
+        match (&ty, effect.guard) {
+            (Some(ty), Some(guard)) => match guard.otherwise {
+                None => Err(Diagnostic::error(Code::E3006, "the result is missing where the effect does not run")
+                    .label(effect.span.clone(), "")
+                    .help("give a value for that case: `do … if %condition else %value`")),
+                Some(other) => match &types.nodes[other.index()] {
+                    Some(found) if found != ty => {
+                        let message = format!("the result is {ty}, but {found} where the effect does not run");
+                        Err(Diagnostic::error(Code::E3006, message).label(graph.span(other).clone(), ""))
+                    }
+                    found => Ok(found.clone()),
+                },
+            },
+            _ => Ok(ty),
+        }
+    }
+
+    /// The type of the result of a call or a loop.
+    fn result_type(&mut self, at: usize, effect: &Effect, types: &mut Found) -> Result<Option<Type>, Diagnostic> {
+        match &effect.kind {
+            EffectKind::Call { returns, .. } => Ok(Some(returns.clone())),
+            EffectKind::Loop { trip, body } => match types.all(&effect.operands) {
+                Some(operands) => self.a_loop(LoopId::Effect(at), *trip, body, &operands, types),
+                None => Ok(None),
+            },
+            EffectKind::Save { .. } | EffectKind::Log { .. } | EffectKind::Stop { .. } => Ok(None),
+        }
+    }
+
+    pub(super) fn effects(&mut self, graph: &Graph, order: &Order, types: &mut Found) {
+        for (at, effect) in graph.effects.iter().enumerate() {
+            // A loop with a result was checked with it.
+            if order.results[at].is_none()
+                && let Err(error) = self.result_type(at, effect, types)
+            {
+                self.found.push(error.or_label(&effect.span));
+            }
+            if let Err(error) = self.effect(graph, at, effect, order, types) {
+                self.found.push(error.or_label(&effect.span));
+            }
+        }
+    }
+
+    fn effect(&mut self, graph: &Graph, at: usize, effect: &Effect, order: &Order, types: &Found) -> Result<(), Diagnostic> {
+        let (wanted, verb) = match &effect.kind {
+            EffectKind::Save { name } => {
+                self.save(name, effect);
+                (Some(1), "saved")
+            }
+            EffectKind::Log { .. } => (Some(1), "logged"),
+            EffectKind::Call { .. } => (None, "given to a function of the user's"),
+            EffectKind::Loop { .. } => (None, ""),
+            EffectKind::Stop { .. } => (Some(0), ""),
+        };
+        if wanted.is_some_and(|wanted| wanted != effect.operands.len()) {
+            return Err(Diagnostic::error(Code::E1001, format!("the effect has {} values", effect.operands.len())));
+        }
+        if let Some(guard) = effect.guard {
+            self.condition(graph, guard.condition, types, "a guard");
+        }
+        if let Some(late) = effect.uses().find(|id| order.entries_before[id.index()] > at) {
+            return Err(Diagnostic::error(Code::E3006, "the value needs the result of an effect that runs later")
+                .label(graph.span(late).clone(), ""));
+        }
+        let carried = matches!(effect.kind, EffectKind::Loop { .. });
+        let wrong = effect.operands.iter().find_map(|id| types.nodes[id.index()].as_ref().filter(|ty| !carried && !can_leave(ty, effect)));
+        match wrong {
+            Some(ty) => {
+                let error = Diagnostic::error(Code::E3002, format!("{ty} cannot be {verb}")).label(effect.span.clone(), "");
+                let error = error.note("tensors, texts, and tuples and lists of them can leave the place where a program runs");
+                Err(if *ty == Type::Opaque { error } else { error.help("read a hook of the forward: `read(f) {hook: …}`") })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn save(&mut self, name: &crate::types::Name, effect: &Effect) {
+        if name.is_empty() {
+            let error = Diagnostic::error(Code::E3001, "a save needs a name that is not empty").label(effect.span.clone(), "");
+            self.found.push(error.note("results are found by their names"));
+        } else if let Some(earlier) = self.saved.insert(name.clone(), effect.span.clone()) {
+            let error = Diagnostic::error(Code::E3001, format!("two saves are called \"{name}\""));
+            let error = error.label(effect.span.clone(), "").label(earlier.clone(), "first here");
+            self.found.push(error.help("give each its own name"));
+            self.saved.insert(name.clone(), earlier);
+        }
+    }
+
+    /// Checks that a value is one bool.
+    pub(super) fn condition(&mut self, graph: &Graph, id: NodeId, types: &Found, what: &str) {
+        let Some(ty) = &types.nodes[id.index()] else { return };
+        let one =
+            |ty: &Type| ty.as_tensor().is_some_and(|ty| ty.dtype == crate::types::DType::Bool && elements(&ty.shape).as_known() == Some(1));
+        if !one(ty) {
+            let error = Diagnostic::error(Code::E3005, format!("{what} is one bool, but this is {ty}"));
+            self.found.push(error.label(graph.span(id).clone(), "").help("compare: `gt(x, 0)`; of several, take `max` or `min`"));
+        }
+    }
+}
+
+/// Whether a value of this type can leave the place where it was made. What only functions of the user's understand can go
+/// to another one of them.
+fn can_leave(ty: &Type, effect: &Effect) -> bool {
+    match ty {
+        Type::Tensor(_) | Type::Str => true,
+        Type::Tuple(parts) => parts.iter().all(|part| can_leave(part, effect)),
+        Type::List(part) => can_leave(part, effect),
+        Type::Opaque => matches!(effect.kind, EffectKind::Call { .. }),
+        Type::Forward(_) => false,
+    }
+}
