@@ -29,6 +29,7 @@
 
 pub mod cli;
 pub mod models;
+pub mod names;
 pub mod recorder;
 pub mod run;
 pub mod trace;

@@ -231,6 +231,16 @@ impl ModelSpec {
         })
     }
 
+    /// The hook of this name, if there is one.
+    pub fn find_hook(&self, name: &str) -> Option<HookId> {
+        self.hook_ids.get(name).copied()
+    }
+
+    /// The module of this path, if there is one, whether or not it can be applied to values.
+    pub fn find_module(&self, path: &str) -> Option<&Module> {
+        self.modules.get(path)
+    }
+
     /// The hook of this name.
     ///
     /// # Errors
