@@ -21,6 +21,7 @@ mod program;
 mod progress;
 mod run;
 mod terminal;
+mod tokens;
 mod value;
 
 use std::process::ExitCode;
@@ -58,6 +59,7 @@ fn dispatch(command: Command, terminal: &Terminal) -> Outcome {
         Command::Dump(args) => dump::dump(&args, terminal),
         Command::Run(args) => run::run(&args, terminal),
         Command::Model(args) => model::model(&args.command, terminal),
+        Command::Tokens(args) => tokens::tokens(&args, terminal),
         Command::Cache(args) => cache::cache(&args.command, terminal),
         Command::ExplainCode(args) => explain::explain(&args, terminal),
         Command::Demo(args) => demo::demo(&args, terminal),

@@ -50,6 +50,6 @@ pub mod prelude {
     pub use crate::{
         models::Model,
         run::Results,
-        trace::{Ellipsis, Prompt, Session, Trace, TracedModel, Value, every, keep},
+        trace::{Batch, Ellipsis, Prompt, Rows, Session, Trace, TracedModel, Value, every, keep},
     };
 }

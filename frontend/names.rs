@@ -33,11 +33,13 @@ use irc_ir::{
     types::Name,
 };
 
+mod bind;
 pub mod path;
 pub mod pattern;
 pub mod profile;
 pub mod transformer_lens;
 
+pub use bind::bind;
 use path::Access;
 use pattern::Pattern;
 

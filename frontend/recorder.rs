@@ -396,6 +396,11 @@ impl Recorder {
         &self.models[model.0].1
     }
 
+    /// What the program calls a model.
+    pub fn model_name(&self, model: ModelId) -> &Name {
+        &self.models[model.0].0.name
+    }
+
     /// The first model that was added.
     pub fn first_model(&self) -> Option<ModelId> {
         (!self.models.is_empty()).then_some(ModelId(0))

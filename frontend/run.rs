@@ -16,7 +16,7 @@ use irc_ir::{
     verify::{Verified, verify},
 };
 
-use crate::models::Model;
+use crate::{models::Model, names};
 
 /// The backend of this process that programs run on unless they are told otherwise: rten on all cores.
 pub fn default_backend() -> &'static Driven {
@@ -24,20 +24,37 @@ pub fn default_backend() -> &'static Driven {
     DEFAULT.get_or_init(|| Driven::new(Rten::new(None)))
 }
 
-/// Binds the prompts of a program to token ids, and checks it.
+mod rows;
+
+pub use rows::Side;
+
+/// Binds the prompts of a program to token ids and its names to those of the models, and checks it.
 ///
 /// # Errors
 /// All that is wrong with the program, in its order. No weights are read.
 pub fn check(mut graph: Graph, models: &BTreeMap<Name, Model>) -> Result<Verified, Diagnostics> {
     let mut found = bind_prompts(&mut graph, models);
     let specs: Models = models.iter().map(|(name, model)| (name.clone(), model.spec().clone())).collect();
+    let misnamed = names::bind(&mut graph, &specs);
     match verify(graph, &specs) {
         Ok(verified) if found.is_empty() => Ok(verified),
         Ok(_) => Err(Diagnostics(found)),
         Err(more) => {
-            // A prompt that could not be bound has been reported already.
-            let bound = |diagnostic: &Diagnostic| diagnostic.code != Code::E2008 || found.is_empty();
-            let more: Vec<Diagnostic> = more.0.into_iter().filter(bound).collect();
+            // A prompt that could not be bound has been reported already. Of a name that could not be, more is known here than
+            // the verifier knows, but whether it follows from another mistake the verifier knows.
+            let prompt = |diagnostic: &Diagnostic| diagnostic.code == Code::E2008 && !found.is_empty();
+            let place =
+                |diagnostic: &Diagnostic| diagnostic.labels.first().map(|label| label.span.clone()).filter(|span| *span != Span::None);
+            let name = |diagnostic: &Diagnostic| {
+                let at = place(diagnostic)?;
+                misnamed.iter().find(|other| other.code == diagnostic.code && place(other).as_ref() == Some(&at)).cloned()
+            };
+            let more: Vec<Diagnostic> = more
+                .0
+                .into_iter()
+                .filter(|diagnostic| !prompt(diagnostic))
+                .map(|diagnostic| name(&diagnostic).unwrap_or(diagnostic))
+                .collect();
             found.extend(more);
             let mut found = Diagnostics(found);
             found.sort();
@@ -80,13 +97,9 @@ fn bind_prompts(graph: &mut Graph, models: &BTreeMap<Name, Model>) -> Vec<Diagno
     let mut bound: BTreeMap<NodeId, Op> = BTreeMap::new();
     for (forward, node) in graph.nodes() {
         let (Op::Forward { model }, Some(&operand)) = (&node.op, node.operands.first()) else { continue };
-        let (Op::Const { value: Literal::Str(text) }, Some(model)) = (&graph.node(operand).op, models.get(model)) else { continue };
-        match model.encode(text) {
-            Ok(ids) if ids.is_empty() => {
-                let error = Diagnostic::error(Code::E2004, "the prompt is empty: a forward needs at least one token");
-                found.push(error.or_label(graph.span(operand)).or_label(graph.span(forward)));
-            }
-            Ok(ids) => drop(bound.insert(forward, Op::Const { value: (&Tensor::new([1, ids.len()], ids)).into() })),
+        let (Some(texts), Some(model)) = (texts_of(graph, operand), models.get(model)) else { continue };
+        match encode(graph, &texts, model) {
+            Ok(ids) => drop(bound.insert(forward, Op::Const { value: (&ids).into() })),
             Err(error) => found.push(error.or_label(graph.span(operand)).or_label(graph.span(forward))),
         }
     }
@@ -99,7 +112,7 @@ fn bind_prompts(graph: &mut Graph, models: &BTreeMap<Name, Model>) -> Vec<Diagno
         let ids = bound[&forwards[0]].clone();
         let alone = uses[text.index()] as usize == forwards.len() && graph.written_types().iter().all(|(id, ..)| *id != text);
         if alone && forwards.iter().all(|forward| bound[forward] == ids) {
-            graph.set_op(text, ids);
+            graph.replace(text, ids, []);
             forwards.iter().for_each(|forward| drop(bound.remove(forward)));
         }
     }
@@ -107,6 +120,38 @@ fn bind_prompts(graph: &mut Graph, models: &BTreeMap<Name, Model>) -> Vec<Diagno
         *graph = with_own_prompts(graph, &bound);
     }
     found
+}
+
+/// The texts that a forward takes: one, or a list of them.
+fn texts_of(graph: &Graph, operand: NodeId) -> Option<Vec<(NodeId, &str)>> {
+    let text = |id: NodeId| if let Op::Const { value: Literal::Str(text) } = &graph.node(id).op { Some((id, &**text)) } else { None };
+    match &graph.node(operand).op {
+        Op::Tuple {} => graph.node(operand).operands.iter().map(|part| text(*part)).collect(),
+        _ => Some(vec![text(operand)?]),
+    }
+}
+
+/// Token ids of texts, i64 [texts, tokens].
+fn encode(graph: &Graph, texts: &[(NodeId, &str)], model: &Model) -> Result<Tensor, Diagnostic> {
+    let mut rows: Vec<Vec<i64>> = vec![];
+    for (id, text) in texts {
+        let ids = model.encode(text).map_err(|error| error.or_label(graph.span(*id)))?;
+        if ids.is_empty() {
+            let error = Diagnostic::error(Code::E2004, "the prompt is empty: a forward needs at least one token");
+            return Err(error.or_label(graph.span(*id)));
+        }
+        rows.push(ids);
+    }
+    let length = rows.first().map_or(0, Vec::len);
+    if let Some((other, (id, _))) = rows.iter().zip(texts).find(|(row, _)| row.len() != length) {
+        let message = format!("the prompts of one forward have {length} and {} tokens", other.len());
+        return Err(Diagnostic::error(Code::E2004, message)
+            .label(graph.span(*id).clone(), format!("{} tokens", other.len()))
+            .label(graph.span(texts[0].0).clone(), format!("{length} tokens"))
+            .note("there is no padding: it would move tokens to other positions, and change what the model computes")
+            .help("give each prompt a forward of its own, `%a = forward(\"…\")`, `%b = forward(\"…\")`: they run together all the same"));
+    }
+    Ok(Tensor::new([rows.len(), length], rows.concat()))
 }
 
 /// The graph with an operand of its own for each of these forwards.

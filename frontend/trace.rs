@@ -38,6 +38,9 @@
 //! forward pass and for every other view of it. All other results are tensors of their own. A save or a log shows the
 //! value at its line of the program.
 //!
+//! **Several prompts** are a [`Batch`]: a trace each, of its own length, read and set together. [`Trace::position`] tells where
+//! in a prompt a word stands.
+//!
 //! **Mistakes** are collected and returned by [`Session::program`], each with the line that made it. What follows from a
 //! mistake causes no errors of its own.
 
@@ -62,16 +65,20 @@ use irc_ir::{
 use irc_backends::{Backend, Event};
 
 use crate::recorder::{ModelId, Recorder, Ref, Scope, TraceId};
-use crate::{models::Model, run::Results};
+use crate::{models::Model, names, run::Results};
 
+mod batch;
 mod index;
 mod operators;
+mod positions;
 #[cfg(test)]
 mod tests;
 mod value;
 
+pub use batch::{Batch, Each, Rows};
 pub use index::{Dims, Ellipsis, Indices, Part, Reduction, every, keep};
 pub use operators::Operand;
+pub use positions::PromptPart;
 pub use value::Value;
 
 /// The line of the user's program that called.
@@ -140,12 +147,18 @@ impl Session {
     /// A session without a model is an error (E2002).
     #[track_caller]
     pub fn trace(&self, prompt: impl Into<Prompt>) -> Trace {
+        self.any_model().trace(prompt)
+    }
+
+    /// The first model that was added.
+    #[track_caller]
+    fn any_model(&self) -> TracedModel {
         let model = self.record().first_model();
         if model.is_none() {
             let error = Diagnostic::error(Code::E2002, "the session has no model to trace").label(here(), "");
             self.record().error(error.help("add one with `session.add_model(…)`, or open the session with `model.session()`"));
         }
-        TracedModel { session: self.clone(), model }.trace(prompt)
+        TracedModel { session: self.clone(), model }
     }
 
     /// A constant: a [`Tensor`], a number, or numbers in (nested) arrays and vectors. A value is given back as it is.
@@ -250,11 +263,12 @@ impl TracedModel {
     pub fn trace(&self, prompt: impl Into<Prompt>) -> Trace {
         let (session, span) = (self.session.clone(), here());
         let prompt = prompt.into();
+        let text = if let Tokens::Text(text) = &prompt.0 { Some(text.as_str().into()) } else { None };
         let trace = self.model.and_then(|model| {
             let tokens = session.tokens(model, prompt, span.clone());
             session.record().trace(model, &tokens, span)
         });
-        Trace { trace, session }
+        Trace { trace, text, session }
     }
 
     /// A module on a value: `lm_head` of `model.norm` of a hidden state is the logit lens.
@@ -265,7 +279,15 @@ impl TracedModel {
         self.session.value(|session, span| match self.model {
             Some(model) => {
                 let value = session.resolve(vec![value.into()], span.clone()).remove(0);
-                session.record().apply(model, module.as_ref(), &value, span)
+                let mut recorder = session.record();
+                let path = match names::module(recorder.spec(model), module.as_ref()) {
+                    Ok(path) => path,
+                    Err(error) => {
+                        recorder.error(error.or_label(&span));
+                        return Ref::poisoned(span);
+                    }
+                };
+                recorder.apply(model, &path, &value, span)
             }
             None => Ref::poisoned(span),
         })
@@ -278,18 +300,55 @@ pub struct Trace {
     session: Session,
     /// None after a mistake.
     trace: Option<TraceId>,
+    /// The prompt, where it is a text.
+    text: Option<Arc<str>>,
 }
 
 impl Trace {
-    /// The value at a hook, by its Hugging Face path with `.output`, `.input` or a leaf name: `model.layers.5.mlp.output`.
+    /// The value at a hook, by its Hugging Face path with `.output`, `.input` or a leaf name: `model.layers.5.mlp.output`;
+    /// or by whatever else [`names`] knows it as: `model.layers[-1].output[0]`, `blocks.5.hook_resid_post`.
     ///
     /// A hook that the model does not have is an error (E2001).
     #[track_caller]
     pub fn hook(&self, name: impl AsRef<str>) -> Value {
-        self.session.value(|session, span| match self.trace {
-            Some(trace) => session.record().hook(trace, name.as_ref(), span),
-            None => Ref::poisoned(span),
+        self.session.value(|session, span| {
+            let Some(trace) = self.trace else { return Ref::poisoned(span) };
+            let mut recorder = session.record();
+            let spec = recorder.spec(recorder.model_of(trace)).clone();
+            match names::hook(&spec, name.as_ref()) {
+                Ok(hook) => recorder.hook(trace, &spec.hook_info(hook).name, span),
+                Err(error) => {
+                    recorder.error(error.or_label(&span));
+                    Ref::poisoned(span)
+                }
+            }
         })
+    }
+
+    /// The values at all hooks that a pattern names, with their names, in the order of the model:
+    /// `model.layers.*.mlp.output`; see [`names::pattern`].
+    ///
+    /// A pattern that names no hook is an error (E2001).
+    #[track_caller]
+    pub fn hooks(&self, pattern: impl AsRef<str>) -> Vec<(String, Value)> {
+        let Some(trace) = self.trace else { return vec![] };
+        let span = here();
+        let mut recorder = self.session.record();
+        let spec = recorder.spec(recorder.model_of(trace)).clone();
+        match names::hooks(&spec, pattern.as_ref()) {
+            Ok(hooks) => {
+                let value = |hook| {
+                    let name = &spec.hook_info(hook).name;
+                    let at = recorder.hook(trace, name, span.clone());
+                    (name.to_string(), Value { session: self.session.clone(), at })
+                };
+                hooks.into_iter().map(value).collect()
+            }
+            Err(error) => {
+                recorder.error(error.or_label(&span));
+                vec![]
+            }
+        }
     }
 
     /// A module of the trace's model on a value; see [`TracedModel::apply`].

@@ -178,6 +178,7 @@ fn elsewhere(code: Code) -> Option<&'static str> {
         Code::E2007 => {
             Some("a program text is in SSA form, where each value is there before its use; only a trace can ask so: frontend/trace")
         }
+        Code::E2010 => Some("a program text has positions as numbers; only a trace can ask where a word stands: frontend/trace"),
         Code::E3003 => Some("a program text is one session; only traces can mix them: frontend/trace"),
         Code::E4002 | Code::E4004 => Some("about the command line and the machine"),
         Code::E0001 | Code::E0002 | Code::E0003 | Code::E0004 | Code::E0005 | Code::E0006 => None,

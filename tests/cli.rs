@@ -213,12 +213,33 @@ fn models_can_be_looked_into() {
     assert_eq!(hooks, "model.layers.1.output  tensor<BxTx64xf32>\nmodel.layers.2.output  tensor<BxTx64xf32>\n");
     let all = folder.irc(&["model", "hooks", "induction", "--json"]).ends_with(0).json();
     assert!(all["hooks"].as_array().is_some_and(|hooks| hooks.len() > 50));
+    // Patterns, and what else hooks are called.
+    let last = folder.irc(&["model", "hooks", "induction", "**.-1.*.{q,k}"]).ends_with(0).out;
+    assert!(last.starts_with("model.layers.3.self_attn.q ") && last.lines().count() == 2, "{last}");
+    let other = folder.irc(&["model", "hooks", "induction", "blocks[-1].hook_resid_post"]).ends_with(0).out;
+    assert_eq!(other, "model.layers.3.output  tensor<BxTx64xf32>\n");
+    let aliases = folder.irc(&["model", "hooks", "induction", "--transformer-lens"]).ends_with(0);
+    assert!(aliases.out.contains("blocks.2.attn.hook_z "), "{}", aliases.out);
+    assert!(aliases.err.contains("blocks.#.attn.hook_attn_scores: no hook, it has minus infinity"), "{}", aliases.err);
+    let json = folder.irc(&["model", "hooks", "induction", "layers.0.input", "--transformer-lens", "--json"]).ends_with(0).json();
+    assert_eq!(json["aliases"][0]["transformer_lens"], "blocks.0.hook_resid_pre");
     let none = folder.irc(&["model", "hooks", "induction", "self_atn"]).ends_with(2);
     assert!(none.err.contains("did you mean"), "{}", none.err);
 
     assert_eq!(folder.irc(&["cache", "list"]).ends_with(0).out, "");
     folder.irc(&["cache", "clean", "nothing"]).ends_with(2);
     assert_eq!(folder.irc(&["cache", "clean"]).ends_with(0).out, "0 bytes are free again\n");
+}
+
+#[test]
+fn prompts_are_shown_as_tokens() {
+    let folder = Folder::new("tokens");
+    let shown = folder.irc(&["tokens", "induction", "<s> Eiffel  Paris"]).ends_with(0).out;
+    assert_eq!(shown, "0  0  \"<s>\"\n1  2  \"Eiffel\"\n2  3  \"Paris\"\n");
+    let json = folder.irc(&["tokens", "induction", "<s> Eiffel  Paris", "--json"]).ends_with(0).json();
+    assert_eq!(json["tokens"][2], serde_json::json!({"position": 2, "id": 3, "text": "Paris", "piece": "Paris", "start": 12, "end": 17}));
+    assert!(folder.irc(&["tokens", "induction", "<s> Eifel"]).ends_with(1).err.contains("did you mean `Eiffel`"));
+    folder.irc(&["tokens", "nothing", "x"]).ends_with(3);
 }
 
 #[test]

@@ -75,6 +75,9 @@ pub(super) enum Command {
     /// List, fetch and look into models
     #[command(after_long_help = MODEL_HELP)]
     Model(ModelArgs),
+    /// Show the tokens of a prompt with their positions
+    #[command(after_long_help = TOKENS_HELP)]
+    Tokens(TokensArgs),
     /// List or empty the folder in which models are kept
     #[command(after_long_help = CACHE_HELP)]
     Cache(CacheArgs),
@@ -101,6 +104,7 @@ impl Command {
             Command::Dump(_) | Command::Completions { .. } => false,
             Command::Run(args) => args.json,
             Command::Model(args) => args.command.json(),
+            Command::Tokens(args) => args.json,
             Command::Cache(args) => args.command.json(),
             Command::ExplainCode(args) => args.json,
             Command::Demo(args) => args.json,
@@ -258,8 +262,12 @@ pub(super) struct FetchArgs {
 pub(super) struct HooksArgs {
     #[command(flatten)]
     pub(super) model: NamedModel,
-    /// Only hooks with this in their name; with `*` (anything), `?` (one character) or `{0..3}`, hooks that are named so
+    /// Only hooks with this in their name; with `*` (one component or a part of it), `**` (any components), `?` (one
+    /// character) or `{0..3}`, hooks that are named so. TransformerLens' names and Python's `[-1]` are understood
     pub(super) pattern: Option<String>,
+    /// What TransformerLens calls them, and why some of its names mean no hook
+    #[arg(long)]
+    pub(super) transformer_lens: bool,
     /// One line for each hook; layers that are alike are not put together. So it is where nobody watches
     #[arg(long)]
     pub(super) all: bool,
@@ -270,6 +278,18 @@ impl std::ops::Deref for HooksArgs {
     fn deref(&self) -> &NamedModel {
         &self.model
     }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct TokensArgs {
+    /// A name that `irc model list` shows, or the path of a model's folder or of a GGUF file
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(super) model: String,
+    /// The prompt
+    pub(super) prompt: String,
+    /// Print {ok, model, tokens: [{position, id, text, piece, start, end}]} instead; start and end are bytes of the prompt
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -379,7 +399,19 @@ Examples:
   $ irc model fetch smollm2
   $ irc model fetch mine --from model.gguf
   $ irc model hooks smollm2 mlp.output
-  model.layers.{0..29}.mlp.output  tensor<BxTx576xf32>";
+  model.layers.{0..29}.mlp.output  tensor<BxTx576xf32>
+  $ irc model hooks smollm2 'model.layers.-1.*'
+  $ irc model hooks smollm2 --transformer-lens";
+
+const TOKENS_HELP: &str = "\
+Example:
+  $ irc tokens smollm2 \"The Eiffel Tower\"
+  0   504  \"The\"
+  1  17182  \" Eiff\"
+  …
+
+In a program a position is a number: `index(%h) {dim: 1, index: 1}`. In Rust it
+can be asked for by its text: `trace.position(\"Eiffel\")`.";
 
 const CACHE_HELP: &str = "\
 Models are kept in $IRC_CACHE, else $XDG_CACHE_HOME/irc, else ~/.cache/irc.

@@ -2,26 +2,35 @@
 
 use std::collections::HashMap;
 
-use irc_ir::{code::Code, diagnostic::Diagnostic};
+use irc_ir::{
+    code::Code,
+    diagnostic::Diagnostic,
+    model::{HookId, ModelSpec},
+};
 use serde_json::json;
 
 use super::{
     args::HooksArgs,
     failure::Outcome,
-    terminal::{Terminal, count},
+    terminal::{Terminal, columns, count},
 };
-use crate::models::Model;
+use crate::{
+    models::Model,
+    names::{self, pattern::is_pattern, transformer_lens},
+};
 
 pub(super) fn hooks(args: &HooksArgs, model: &Model, terminal: &Terminal) -> Outcome {
     let spec = model.spec();
-    let found: Vec<(&str, String)> = spec
-        .hook_ids()
-        .filter(|(_, hook)| args.pattern.as_deref().is_none_or(|pattern| matches(pattern, &hook.name)))
-        .map(|(id, hook)| (&*hook.name, spec.hook_type(id).to_string()))
-        .collect();
-    if let (Some(pattern), true) = (&args.pattern, found.is_empty()) {
-        return Err(no_match(pattern, model).into());
+    let wanted = match &args.pattern {
+        Some(pattern) => named(spec, pattern).map_err(|error| {
+            Diagnostic { code: Code::E4004, ..error }.help(format!("`irc model hooks {}` lists all of them", model.name()))
+        })?,
+        None => spec.hook_ids().map(|(hook, _)| hook).collect(),
+    };
+    if args.transformer_lens {
+        return aliases(args, model, &wanted, terminal);
     }
+    let found: Vec<(&str, String)> = wanted.iter().map(|hook| (&*spec.hook_info(*hook).name, spec.hook_type(*hook).to_string())).collect();
     if args.json {
         let hooks: Vec<_> = found.iter().map(|(name, ty)| json!({ "name": name, "type": ty })).collect();
         return terminal.print_json(&json!({ "ok": true, "model": model.name(), "hooks": hooks }));
@@ -37,32 +46,98 @@ pub(super) fn hooks(args: &HooksArgs, model: &Model, terminal: &Terminal) -> Out
     Ok(())
 }
 
-fn no_match(pattern: &str, model: &Model) -> Diagnostic {
-    // What a misspelt part of a name may have meant: the parts of names that have as many words.
-    let words = pattern.split('.').count();
-    let names = model.spec().hooks().iter().map(|hook| hook.name.split('.').collect::<Vec<_>>());
-    let mut parts: Vec<String> = names.flat_map(|name| name.windows(words).map(|part| part.join(".")).collect::<Vec<_>>()).collect();
-    parts.sort_unstable();
-    parts.dedup();
-    Diagnostic::error(Code::E4004, format!("no hook of `{}` matches `{pattern}`", model.name()))
-        .suggest(pattern, parts.iter().map(String::as_str))
-        .help(format!("`irc model hooks {}` lists all of them", model.name()))
+/// The hooks that a pattern names; those that have a text in their names; or the one that a text is another name of.
+fn named(spec: &ModelSpec, pattern: &str) -> Result<Vec<HookId>, Diagnostic> {
+    if is_pattern(pattern) {
+        return names::hooks(spec, pattern);
+    }
+    let found: Vec<HookId> = spec.hook_ids().filter(|(_, hook)| hook.name.contains(pattern)).map(|(hook, _)| hook).collect();
+    if found.is_empty() {
+        names::hook(spec, pattern).map(|hook| vec![hook]).map_err(|error| {
+            // A part of a name may be meant, too.
+            let near = names::no_match(spec, pattern);
+            if error.help.is_empty() || !near.help.is_empty() { near } else { error }
+        })
+    } else {
+        Ok(found)
+    }
 }
 
-/// Names that differ in their first number only, and have one type, on one line: `layers.{0..29}.output`.
-fn group(hooks: &[(&str, String)]) -> Vec<(String, String)> {
-    let mut order: Vec<(&str, &str, &str, Vec<u64>)> = vec![];
+/// What TransformerLens calls these hooks, and which of its names mean none.
+fn aliases(args: &HooksArgs, model: &Model, wanted: &[HookId], terminal: &Terminal) -> Outcome {
+    let spec = model.spec();
+    let name = |hook: HookId| &*spec.hook_info(hook).name;
+    let all = transformer_lens::aliases(spec);
+    let found: Vec<(&str, String)> =
+        all.iter().filter(|(_, hook)| wanted.contains(hook)).map(|(theirs, hook)| (&**theirs, name(*hook).to_owned())).collect();
+    let without = transformer_lens::without(spec);
+    if args.json {
+        let aliases: Vec<_> = found.iter().map(|(theirs, ours)| json!({ "transformer_lens": theirs, "name": ours })).collect();
+        let without: Vec<_> =
+            without.iter().map(|(theirs, why, near)| json!({ "transformer_lens": theirs, "why": why, "nearest": near })).collect();
+        return terminal.print_json(&json!({ "ok": true, "model": model.name(), "aliases": aliases, "without": without }));
+    }
+    if all.is_empty() {
+        let message = format!("TransformerLens has no names for models of the architecture `{}`", spec.architecture());
+        return Err(Diagnostic::error(Code::E4004, message).into());
+    }
+    let mut rows: Vec<[String; 2]> = found.iter().map(|(theirs, ours)| [theirs.to_string(), ours.clone()]).collect();
+    if !args.all && terminal.watched {
+        rows = group_pairs(&found);
+    }
+    terminal.print(&columns(&rows))?;
+    if args.pattern.is_none() {
+        for (theirs, why, near) in without {
+            let near = if near.is_empty() { String::new() } else { format!("; nearest: {}", near.join(", ")) };
+            terminal.say(&format!("{theirs}: no hook, {why}{near}"));
+        }
+    }
+    Ok(())
+}
+
+/// Pairs of names that differ in their first number only, which is the same in both, on one line.
+fn group_pairs(pairs: &[(&str, String)]) -> Vec<[String; 2]> {
+    let shape = |ours: &str| match split_number(ours) {
+        (before, Some(_), after) => format!("{before}#{after}"),
+        (all, None, _) => all.to_owned(),
+    };
+    let shaped: Vec<(&str, String)> = pairs.iter().map(|(theirs, ours)| (*theirs, shape(ours))).collect();
+    let line = |group: Group<'_>| [group.name(), group.ty.replace('#', &ranges(&group.numbers))];
+    groups(&shaped).into_iter().map(line).collect()
+}
+
+/// Names that differ in their first number only, and have one type.
+struct Group<'a> {
+    before: &'a str,
+    numbers: Vec<u64>,
+    after: &'a str,
+    ty: &'a str,
+}
+
+impl Group<'_> {
+    /// All of them in one name: `layers.{0..29}.output`.
+    fn name(&self) -> String {
+        format!("{}{}{}", self.before, ranges(&self.numbers), self.after)
+    }
+}
+
+fn groups<'a>(hooks: &'a [(&'a str, String)]) -> Vec<Group<'a>> {
+    let mut order: Vec<Group<'_>> = vec![];
     let mut places: HashMap<(&str, &str, &str), usize> = HashMap::new();
     for (name, ty) in hooks {
         let (before, number, after) = split_number(name);
         let place = *places.entry((before, after, ty)).or_insert_with(|| {
-            order.push((before, after, ty, vec![]));
+            order.push(Group { before, numbers: vec![], after, ty });
             order.len() - 1
         });
-        order[place].3.extend(number);
+        order[place].numbers.extend(number);
     }
-    let line = |(before, after, ty, numbers): (&str, &str, &str, Vec<u64>)| (format!("{before}{}{after}", ranges(&numbers)), ty.to_owned());
-    order.into_iter().map(line).collect()
+    order
+}
+
+/// Each group on one line, with its type.
+fn group(hooks: &[(&str, String)]) -> Vec<(String, String)> {
+    groups(hooks).into_iter().map(|group| (group.name(), group.ty.to_owned())).collect()
 }
 
 /// A name before, at and after the first of its parts that is a number.
@@ -93,55 +168,10 @@ fn ranges(numbers: &[u64]) -> String {
     }
 }
 
-/// Whether a name is what a pattern means: a part of it, or with wildcards all of it.
-fn matches(pattern: &str, name: &str) -> bool {
-    if pattern.contains(['*', '?', '{']) { glob(pattern, name) } else { name.contains(pattern) }
-}
-
-/// `*` is anything, `?` one character, `{0..3,7}` one of these numbers.
-fn glob(pattern: &str, name: &str) -> bool {
-    // What of the name may be left after the pattern so far; sets instead of backtracking, so no pattern takes long.
-    let mut left = vec![name];
-    let mut rest = pattern;
-    while let Some(c) = rest.chars().next() {
-        let mut after = c.len_utf8();
-        let mut next: Vec<&str> = vec![];
-        match (c, rest.find('}')) {
-            ('*', _) => next.extend(left.iter().max_by_key(|left| left.len()).into_iter().flat_map(|left| suffixes(left))),
-            ('{', Some(end)) => {
-                after = end + 1;
-                let number = |left: &&str| left.len() - left.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-                let listed = left.iter().filter(|left| left[..number(left)].parse().is_ok_and(|number| lists(&rest[1..end], number)));
-                next.extend(listed.map(|left| &left[number(left)..]));
-            }
-            _ => next.extend(left.iter().filter_map(|left| {
-                let first = left.chars().next()?;
-                (c == '?' || c == first).then(|| &left[first.len_utf8()..])
-            })),
-        }
-        next.dedup();
-        (left, rest) = (next, &rest[after..]);
-    }
-    left.contains(&"")
-}
-
-fn suffixes(text: &str) -> impl Iterator<Item = &str> {
-    text.char_indices().map(|(at, _)| &text[at..]).chain([""])
-}
-
-/// Whether a number is in a list like `0..3,7`.
-fn lists(list: &str, number: u64) -> bool {
-    list.split(',').any(|part| match part.split_once("..") {
-        Some((first, last)) => {
-            matches!((first.trim().parse::<u64>(), last.trim().parse::<u64>()), (Ok(first), Ok(last)) if (first..=last).contains(&number))
-        }
-        None => part.trim().parse() == Ok(number),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::pattern::Pattern;
 
     #[test]
     fn layers_that_are_alike_share_a_line() {
@@ -157,24 +187,17 @@ mod tests {
         let hooks: Vec<(&str, String)> = names.iter().map(|name| (*name, ty.clone())).collect();
         let lines: Vec<String> = group(&hooks).into_iter().map(|(name, _)| name).collect();
         assert_eq!(lines, ["model.input", "model.layers.{0..1,3}.input", "model.layers.0.output", "lm_head.output"]);
-        assert!(
-            names.iter().filter(|name| matches(&lines[1], name)).eq([
-                "model.layers.0.input",
-                "model.layers.1.input",
-                "model.layers.3.input"
-            ]
-            .iter())
-        );
+        let pattern = Pattern::new(&lines[1]).unwrap();
+        let again: Vec<&str> = names.into_iter().filter(|name| pattern.matches(name, &|_| 0)).collect();
+        assert_eq!(again, ["model.layers.0.input", "model.layers.1.input", "model.layers.3.input"]);
     }
 
     #[test]
-    fn patterns() {
-        assert!(matches("mlp", "model.layers.11.mlp.output"));
-        assert!(matches("*.mlp.*put", "model.layers.11.mlp.output"));
-        assert!(matches("model.layers.{9..12}.*", "model.layers.11.mlp.output"));
-        assert!(!matches("model.layers.{0..3}.*", "model.layers.11.mlp.output"));
-        assert!(matches("model.layers.?.input", "model.layers.1.input"));
-        assert!(!matches("model.layers.?.input", "model.layers.11.input"));
-        assert!(!matches("*******************************x", &"a".repeat(10_000)));
+    fn other_names_share_lines_too() {
+        let pair = |layer: usize| (format!("blocks.{layer}.attn.hook_z"), format!("model.layers.{layer}.self_attn.z"));
+        let pairs = [pair(0), pair(1), ("hook_embed".to_owned(), "model.embed_tokens.output".to_owned())];
+        let pairs: Vec<(&str, String)> = pairs.iter().map(|(theirs, ours)| (&**theirs, ours.clone())).collect();
+        let lines = [["blocks.{0..1}.attn.hook_z", "model.layers.{0..1}.self_attn.z"], ["hook_embed", "model.embed_tokens.output"]];
+        assert_eq!(group_pairs(&pairs), lines);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Real models use Hugging Face's `tokenizers`, which stays behind [`Tokenizer`]; toy models have a list of words.
 
-use std::{collections::HashMap, fmt, io::Write, path::Path};
+use std::{collections::HashMap, fmt, io::Write, ops::Range, path::Path};
 
 use irc_ir::{
     code::Code,
@@ -77,6 +77,30 @@ impl Tokenizer {
                         .note(format!("its words are: {list}"))
                 };
                 text.split_whitespace().map(|word| ids.get(word).copied().ok_or_else(|| unknown(word))).collect()
+            }
+        }
+    }
+
+    /// The tokens of a text, each with the bytes of the text that it covers. Tokens are those of [`Tokenizer::encode`].
+    ///
+    /// Of byte-level encodings a space belongs to the word after it, and a character that is several tokens is covered by
+    /// each of them.
+    pub fn encode_with_places(&self, text: &str) -> Result<Vec<(i64, Range<usize>)>, Diagnostic> {
+        match &self.0 {
+            Kind::Hugging(tokenizer) => match tokenizer.encode(text, false) {
+                Ok(encoding) => {
+                    let places = encoding.get_offsets().iter().map(|(start, end)| *start..*end);
+                    Ok(encoding.get_ids().iter().map(|id| i64::from(*id)).zip(places).collect())
+                }
+                Err(error) => Err(Diagnostic::error(Code::E2004, format!("the text cannot be turned into tokens: {error}"))),
+            },
+            Kind::Words { .. } => {
+                let place = |word: &str| {
+                    // Words are parts of the text.
+                    let start = word.as_ptr() as usize - text.as_ptr() as usize;
+                    start..start + word.len()
+                };
+                Ok(self.encode(text)?.into_iter().zip(text.split_whitespace().map(place)).collect())
             }
         }
     }
@@ -398,6 +422,8 @@ mod tests {
         let ids = tokenizer.encode("ab ab1é<|end|>").unwrap();
         assert_eq!(ids, [6, 3, 6, 4, 10, 0]);
         assert_eq!(tokenizer.decode(&ids), "ab ab1é<|end|>");
+        let places = tokenizer.encode_with_places("ab ab1é<|end|>").unwrap();
+        assert_eq!(places, [(6, 0..2), (3, 2..3), (6, 3..5), (4, 5..6), (10, 6..8), (0, 8..15)]);
         assert_eq!(tokenizer.decode(&[1, -1, 99, 7]), "a<id -1><id 99> a");
         assert_eq!((tokenizer.vocab_size(), tokenizer.piece(7), tokenizer.id("Ġa")), (11, Some("Ġa".into()), Some(7)));
         assert_eq!(Tokenizer::open(&scratch.0.join("none.json")).unwrap_err().code, Code::E0010);
@@ -419,6 +445,7 @@ mod tests {
     fn words() {
         let tokenizer = Tokenizer::from_words(&["the", "cat", "sat"]);
         assert_eq!(tokenizer.encode(" the cat  sat\n").unwrap(), [0, 1, 2]);
+        assert_eq!(tokenizer.encode_with_places(" the cat  sat\n").unwrap(), [(0, 1..4), (1, 5..8), (2, 10..13)]);
         assert_eq!(tokenizer.decode(&[0, 2]), "the sat");
         assert!(tokenizer.encode("").unwrap().is_empty());
         let error = tokenizer.encode("the cats").unwrap_err();

@@ -82,6 +82,8 @@ codes! {
     E2008,
     /// More tokens change what a forward computed before, because the model is not causal: it cannot be extended.
     E2009,
+    /// A part of a prompt is asked for that is not in the prompt, or stands there several times.
+    E2010,
     /// Two saves have one name; results are found by name, so each needs its own.
     E3001,
     /// A saved or logged value is not a tensor, tuple, list or string: a forward cannot leave the place where it runs.

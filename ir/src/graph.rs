@@ -283,6 +283,16 @@ impl Graph {
         self.nodes[id.index()].op = op;
     }
 
+    /// Replaces a node by another one, whose operands come before it.
+    ///
+    /// # Panics
+    /// If an operand does not.
+    pub fn replace(&mut self, id: NodeId, op: Op, operands: impl IntoIterator<Item = NodeId>) {
+        let operands: Operands = operands.into_iter().collect();
+        assert!(operands.iter().all(|operand| *operand < id), "an operand comes before its user");
+        self.nodes[id.index()] = Node { op, operands };
+    }
+
     /// Where the user asked for a node.
     pub fn span(&self, id: NodeId) -> &Span {
         &self.spans[id.index()]

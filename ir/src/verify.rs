@@ -258,9 +258,11 @@ impl Checker {
                 _ => error.help("programs read and set hooks: `read(f) {hook: …}`, `write(f, value) {hook: …}`"),
             });
         }
-        if let (Op::Forward { model }, [Type::Str]) = (op, operands) {
+        if let (Op::Forward { model }, [prompt]) = (op, operands)
+            && is_text(prompt)
+        {
             find_model(&self.models, model)?;
-            let computed = !matches!(graph.node(graph.node(id).operands[0]).op, Op::Const { .. });
+            let computed = !matches!(graph.node(graph.node(id).operands[0]).op, Op::Const { .. } | Op::Tuple {});
             let why = match computed {
                 true => "only a text that stands in the program itself becomes token ids, not a computed one",
                 false => "the model has no tokenizer here",
@@ -316,6 +318,15 @@ impl Checker {
                 self.found.push(error.label(span.clone(), format!("should be `{ty}`")));
             }
         }
+    }
+}
+
+/// Whether a type is that of a prompt, or of a list of prompts, which are to be bound to token ids.
+fn is_text(ty: &Type) -> bool {
+    match ty {
+        Type::Str => true,
+        Type::Tuple(parts) => !parts.is_empty() && parts.iter().all(|part| *part == Type::Str),
+        Type::Tensor(_) | Type::List(_) | Type::Opaque | Type::Forward(_) => false,
     }
 }
 

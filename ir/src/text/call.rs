@@ -89,6 +89,7 @@ impl<'a> Parser<'a> {
             }
             Kind::Ident if self.is_misplaced() => Err(self.unexpected(expected)),
             Kind::Ident if !self.begins_literal() => self.call(),
+            Kind::Punct(b'[') if self.ahead() == Kind::Str => self.texts(),
             Kind::Ident | Kind::Number | Kind::Str | Kind::Punct(b'[') => {
                 let value = self.literal()?;
                 let span = self.span_from(start.start);
@@ -96,6 +97,25 @@ impl<'a> Parser<'a> {
             }
             _ => Err(self.unexpected(expected)),
         }
+    }
+
+    /// Reads `["The Eiffel Tower", "Buckingham Palace"]`, which is a tuple of texts: the prompts of one forward.
+    fn texts(&mut self) -> Read<Value> {
+        let open = self.advance();
+        let mut texts = Operands::new();
+        let mut more = true;
+        while more {
+            let start = self.token.start;
+            if self.token.kind != Kind::Str {
+                return Err(self.unexpected("a string"));
+            }
+            let value = self.literal()?;
+            let span = self.span_from(start);
+            texts.push(self.graph.add(Op::Const { value }, [], span));
+            more = self.separator(b']', open, "the strings")?;
+        }
+        let span = self.span_from(open.start);
+        Ok(Some(self.graph.add(Op::Tuple {}, texts, span)))
     }
 
     /// Whether the current word is not meant as an operand: a keyword, or a word that begins a line where no bracket is
