@@ -406,9 +406,10 @@ Examples:
 const TOKENS_HELP: &str = "\
 Example:
   $ irc tokens smollm2 \"The Eiffel Tower\"
-  0   504  \"The\"
-  1  17182  \" Eiff\"
-  …
+  0  504    \"The\"
+  1  414    \" E\"
+  2  46682  \"iffel\"
+  3  18669  \" Tower\"
 
 In a program a position is a number: `index(%h) {dim: 1, index: 1}`. In Rust it
 can be asked for by its text: `trace.position(\"Eiffel\")`.";

@@ -51,12 +51,12 @@ const fn alias(theirs: &'static str, llama: Ours, gpt2: Ours, neox: Ours) -> Ali
     Alias { theirs, llama, gpt2, neox }
 }
 
-const SCALE: &str = "the scale of a norm is no hook; it follows from what goes into the norm";
-const BEFORE_WEIGHT: &str = "it is before the weight of the norm, and no hook";
+const SCALE: &str = "it is inside the norm, and follows from what goes into it";
+const BEFORE_WEIGHT: &str = "it is inside the norm, before the weight";
 const BEFORE_ROTARY: &str = "it is before the rotary embedding, one head beside the other here";
 const FUSED: &str = "queries, keys and values are one tensor before the rotary embedding";
 const MASKED: &str = "it has minus infinity where the mask forbids; ours is before the mask";
-const RESULT: &str = "what each head adds to the residual stream is no hook";
+const RESULT: &str = "the output projection is not done head by head";
 const NO_ROTARY: &str = "the model has no rotary embedding";
 const NO_POSITIONS: &str = "the model has no embedding of positions";
 const NO_GATE: &str = "the MLP has no gate";
