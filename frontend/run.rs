@@ -119,6 +119,9 @@ fn bind_prompts(graph: &mut Graph, models: &BTreeMap<Name, Model>) -> Vec<Diagno
     if !bound.is_empty() {
         *graph = with_own_prompts(graph, &bound);
     }
+    for body in graph.bodies_mut() {
+        found.extend(bind_prompts(body.edit(), models));
+    }
     found
 }
 

@@ -2,10 +2,13 @@
 //! Llama, and on SmolLM2 where it can be had.
 
 use irc::{
-    backends::{execute::Driven, rten::Rten},
+    backends::{execute::Driven, reference::Reference, rten::Rten},
     ir::{
+        attr::Literal,
         code::Code,
-        diagnostic::{Diagnostics, Source},
+        diagnostic::{Diagnostics, Source, Span},
+        graph::{Body, Effect, EffectKind, Graph, ModelDecl},
+        op::Op,
         text::parse,
     },
     models::{BUILT_IN, Model},
@@ -177,6 +180,30 @@ fn mistakes_of_batches() {
 }
 
 const LOGITS: &str = "lm_head.output";
+
+/// Prompts and names are bound in the bodies of loops, too.
+#[test]
+fn prompts_in_loops() {
+    let mut body = Graph::new("body");
+    body.add(Op::Param { index: 0, ty: None }, [], Span::None);
+    body.add(Op::Param { index: 1, ty: None }, [], Span::None);
+    let prompt = body.add(Op::Const { value: Literal::Str("<s> Eiffel".into()) }, [], Span::None);
+    let forward = body.add(Op::Forward { model: "m".into() }, [prompt], Span::None);
+    let logits = body.add(Op::Read { hook: "output.logits".into() }, [forward], Span::None);
+    body.results.push(logits);
+    let mut graph = Graph::new("loop");
+    graph.models.push(ModelDecl { name: "m".into(), reference: BUILT_IN.into(), span: Span::None });
+    let zeros = graph.add(Op::Const { value: (&Tensor::new([1, 2, 16], vec![0f32; 32])).into() }, [], Span::None);
+    let done = graph.add(Op::Loop { trip: 2, body: Body::new(body) }, [zeros], Span::None);
+    let last = graph.add(Op::Get { index: 0 }, [done], Span::None);
+    graph.effects.push(Effect::new(EffectKind::Save { name: "logits".into() }, [last], Span::None));
+    let models = [("m".into(), toy())].into();
+    let results = run::run(graph, &models, &Reference, &mut |_| {}).unwrap_or_else(|errors| panic!("{errors}"));
+    let trace = toy().session();
+    trace.trace("<s> Eiffel").hook("lm_head.output").save("logits");
+    let alone = trace.run_on(&Reference, &mut |_| {}).unwrap_or_else(|errors| panic!("{errors}"));
+    assert!(results.tensor("logits").unwrap().same_bits(alone.tensor("logits").unwrap()));
+}
 
 /// A text with the toy as its model `m`, run.
 fn run_text(text: &str) -> Result<Results, Diagnostics> {

@@ -7,7 +7,7 @@
 //! under `sdpa`), and to ask for them is an error that names the hook which holds the same. Where a module returns a tensor,
 //! `.output[0]` is not its output but the first row of a batch, which is no name of a hook.
 //!
-//! The profile is data: a [`Row`] for each module that takes or returns something else than one tensor. Front ends of
+//! The profile is data: a row for each module that takes or returns something else than one tensor. Front ends of
 //! Python programs look names up by [`locate`], accesses in Python's own order, and go on with what is left of them.
 
 use irc_ir::{
@@ -58,15 +58,11 @@ pub enum Takes {
     Keyword(&'static str),
 }
 
-/// A module that takes or returns something else than one tensor. `#` in its path is a number.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Row {
-    /// The path; empty is the whole model.
-    pub module: &'static str,
-    /// Where its input stands.
-    pub takes: Takes,
-    /// What it returns.
-    pub returns: Returns,
+/// A module that takes or returns something else than one tensor. `#` in its path is a number; empty is the whole model.
+struct Row {
+    module: &'static str,
+    takes: Takes,
+    returns: Returns,
 }
 
 /// The structure of the models of a family.

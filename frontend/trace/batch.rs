@@ -1,43 +1,4 @@
 //! Several prompts at once, each of its own length.
-//!
-//! A [`Batch`] is a list of traces of one session, and [`Rows`] a list of values, one a row. There is no padding: each
-//! prompt is a forward pass of its own, at its own positions, and what is computed for it is bit for bit what the prompt
-//! alone gives. The driver runs them together all the same: their tokens travel in one flat batch through each layer.
-//!
-//! ```
-//! # use irc::prelude::*;
-//! let model = Model::open("induction")?;
-//! let session = model.session();
-//! let batch = session.batch(["<s> Eiffel Paris Eiffel", "<s> Prado Madrid Harry Potter Prado"]);
-//! batch.hook("model.layers.2.output").at((.., -1)).mul_(0.5); // in each row, at its last token
-//! batch.hook("lm_head.output").at((0, -1)).stack(0).argmax(-1).save("answers");
-//! batch.hook("model.layers.3.output").save("h");
-//!
-//! let results = session.run()?;
-//! assert_eq!(model.decode(results.ints("answers")?), "Paris Madrid");
-//! let rows = results.rows("h")?;
-//! assert_eq!([rows[0].shape(), rows[1].shape()], [[1, 4, 64], [1, 6, 64]]);
-//! # Ok::<(), irc::ir::diagnostic::Diagnostics>(())
-//! ```
-//!
-//! **Invokes.** What other libraries call the invokes of one trace are the rows of a batch, opened one after the other:
-//!
-//! ```
-//! # use irc::prelude::*;
-//! # let model = Model::open("induction")?;
-//! let session = model.session();
-//! let mut batch = session.batch::<&str>([]);
-//! let a = batch.invoke("<s> Eiffel Paris Buckingham London Eiffel");
-//! let b = batch.invoke("<s> Colosseum Rome Prado Madrid Colosseum");
-//! let last = a.hook("model.layers.3.output").at((.., -1)); // a value of an earlier invoke is used in a later one
-//! b.hook("model.layers.1.output").at((.., -1)).set(&last);
-//! batch.hook("lm_head.output").at((0, -1)).stack(0).argmax(-1).save("all"); // outside of invokes: all rows
-//! assert_eq!(model.decode(session.run()?.ints("all")?), "Paris Paris");
-//! # Ok::<(), irc::ir::diagnostic::Diagnostics>(())
-//! ```
-//!
-//! Two things are otherwise than in nnsight, where the invokes of a trace are one forward pass on padded prompts: rows are
-//! not moved by padding, and a value of an earlier invoke can be used in a later one at any hook, earlier ones included.
 
 use std::ops::{Add, Div, Mul, Sub};
 
@@ -45,7 +6,46 @@ use irc_ir::{code::Code, diagnostic::Diagnostic};
 
 use super::{Indices, Operand, Prompt, Session, Trace, TracedModel, Value, here};
 
-/// Traces of several prompts.
+/// Several prompts at once, each of its own length: a list of traces of one session, whose values are [`Rows`].
+///
+/// There is no padding: each prompt is a forward pass of its own, at its own positions, and what is computed for it is bit
+/// for bit what the prompt alone gives. They run together all the same: their tokens travel in one flat batch through each
+/// layer.
+///
+/// ```
+/// # use irc::prelude::*;
+/// let model = Model::open("induction")?;
+/// let session = model.session();
+/// let batch = session.batch(["<s> Eiffel Paris Eiffel", "<s> Prado Madrid Harry Potter Prado"]);
+/// batch.hook("model.layers.2.output").at((.., -1)).mul_(0.5); // in each row, at its last token
+/// batch.hook("lm_head.output").at((0, -1)).stack(0).argmax(-1).save("answers");
+/// batch.hook("model.layers.3.output").save("h");
+///
+/// let results = session.run()?;
+/// assert_eq!(model.decode(results.ints("answers")?), "Paris Madrid");
+/// let rows = results.rows("h")?;
+/// assert_eq!([rows[0].shape(), rows[1].shape()], [[1, 4, 64], [1, 6, 64]]);
+/// # Ok::<(), irc::ir::diagnostic::Diagnostics>(())
+/// ```
+///
+/// **Invokes.** What other libraries call the invokes of one trace are the rows of a batch, opened one after the other:
+///
+/// ```
+/// # use irc::prelude::*;
+/// # let model = Model::open("induction")?;
+/// let session = model.session();
+/// let mut batch = session.invokes();
+/// let a = batch.invoke("<s> Eiffel Paris Buckingham London Eiffel");
+/// let b = batch.invoke("<s> Colosseum Rome Prado Madrid Colosseum");
+/// let last = a.hook("model.layers.3.output").at((.., -1)); // a value of an earlier invoke is used in a later one
+/// b.hook("model.layers.1.output").at((.., -1)).set(&last);
+/// batch.hook("lm_head.output").at((0, -1)).stack(0).argmax(-1).save("all"); // outside of invokes: all rows
+/// assert_eq!(model.decode(session.run()?.ints("all")?), "Paris Paris");
+/// # Ok::<(), irc::ir::diagnostic::Diagnostics>(())
+/// ```
+///
+/// Two things are otherwise than in nnsight, where the invokes of a trace are one forward pass on padded prompts: rows are
+/// not moved by padding, and a value of an earlier invoke can be used in a later one at any hook, earlier ones included.
 #[derive(Clone, Debug)]
 pub struct Batch {
     model: TracedModel,
@@ -59,6 +59,14 @@ impl Session {
     #[track_caller]
     pub fn batch<P: Into<Prompt>>(&self, prompts: impl IntoIterator<Item = P>) -> Batch {
         self.any_model().batch(prompts)
+    }
+
+    /// A batch without rows, for [`Batch::invoke`].
+    ///
+    /// A session without a model is an error (E2002).
+    #[track_caller]
+    pub fn invokes(&self) -> Batch {
+        Batch { model: self.any_model(), rows: vec![] }
     }
 }
 

@@ -1,17 +1,5 @@
 //! Where in a prompt something stands: positions of tokens by the text that they cover.
 //!
-//! ```
-//! # use irc::prelude::*;
-//! let model = Model::open("induction")?;
-//! let session = model.session();
-//! let trace = session.trace("<s> Eiffel Paris Buckingham London Eiffel");
-//! assert_eq!(trace.tokens_of("Paris Buckingham"), 2..4);
-//! assert_eq!(trace.position(("Eiffel", 1)), 5); // the second one
-//! trace.hook("model.layers.3.output").at((.., trace.position("London"))).save("h");
-//! # session.run()?;
-//! # Ok::<(), irc::ir::diagnostic::Diagnostics>(())
-//! ```
-//!
 //! Positions are plain numbers, known while the program is written: the model's tokenizer is asked at once. A session of a
 //! model that is described but not here has none (E2008).
 
@@ -51,6 +39,18 @@ impl Trace {
     /// The positions of the tokens that cover a part of the prompt: `h.at((.., trace.tokens_of("Eiffel Tower")))`. A token that
     /// covers only some of it counts. White space at the ends of the part only tells where it stands: of most models a
     /// space belongs to the token after it.
+    ///
+    /// ```
+    /// # use irc::prelude::*;
+    /// let model = Model::open("induction")?;
+    /// let session = model.session();
+    /// let trace = session.trace("<s> Eiffel Paris Buckingham London Eiffel");
+    /// assert_eq!(trace.tokens_of("Paris Buckingham"), 2..4);
+    /// assert_eq!(trace.position(("Eiffel", 1)), 5); // the second one
+    /// trace.hook("model.layers.3.output").at((.., trace.position("London"))).save("h");
+    /// # session.run()?;
+    /// # Ok::<(), irc::ir::diagnostic::Diagnostics>(())
+    /// ```
     ///
     /// A part that is not in the prompt, or several times and it is not said which, is an error (E2010), as is a trace on
     /// token ids or a model without a tokenizer (E2008). The positions are then those of the first token.

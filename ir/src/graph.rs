@@ -169,6 +169,11 @@ impl Body {
         &self.0
     }
 
+    /// The graph, to be changed: other clones keep what they are.
+    pub fn edit(&mut self) -> &mut Graph {
+        Arc::make_mut(&mut self.0)
+    }
+
     /// Whether anything in the body, or in a loop inside it, is an effect.
     pub fn has_effects(&self) -> bool {
         !self.0.effects.is_empty()
@@ -326,6 +331,15 @@ impl Graph {
         });
         nodes.chain(self.effects.iter().filter_map(|effect| match &effect.kind {
             EffectKind::Loop { body, .. } => Some((None, body)),
+            EffectKind::Save { .. } | EffectKind::Log { .. } | EffectKind::Call { .. } | EffectKind::Stop { .. } => None,
+        }))
+    }
+
+    /// The same bodies, to be changed.
+    pub fn bodies_mut(&mut self) -> impl Iterator<Item = &mut Body> {
+        let nodes = self.nodes.iter_mut().filter_map(|node| if let Op::Loop { body, .. } = &mut node.op { Some(body) } else { None });
+        nodes.chain(self.effects.iter_mut().filter_map(|effect| match &mut effect.kind {
+            EffectKind::Loop { body, .. } => Some(body),
             EffectKind::Save { .. } | EffectKind::Log { .. } | EffectKind::Call { .. } | EffectKind::Stop { .. } => None,
         }))
     }
