@@ -1,14 +1,22 @@
 //! Models: found by name or path, described without weights, loaded when something runs.
 //!
-//! One file an architecture ([`llama`], [`induction`]), one a format ([`gguf`]); [`cache`] keeps what was converted, and
+//! One file an architecture ([`llama`] and others, which [`architectures`] lists), one a format ([`gguf`]); [`cache`] keeps what was converted, and
 //! [`fetch`] brings it.
 
+pub mod activation;
 pub mod architectures;
 pub mod cache;
+mod config;
 pub mod fetch;
 pub mod gguf;
+pub mod gpt2;
+pub mod gpt_neox;
 pub mod induction;
 pub mod llama;
+pub mod mistral;
+pub mod qwen2;
+pub mod qwen3;
+mod rope;
 pub mod tokenizer;
 
 use std::{

@@ -63,14 +63,14 @@ pub(crate) struct Request<'a> {
 impl AttentionStage {
     /// `rotaries` keeps the tables of angles, which layers share.
     pub(crate) fn new(shape: &model::Attention, rotaries: &mut Vec<(RotaryShape, Arc<Rotary>)>) -> AttentionStage {
-        let s = shape.shape;
+        let s = &shape.shape;
         let heads = Heads { heads: s.heads, kv_heads: s.kv_heads, head_dim: s.head_size };
         let kernel = Attention::new(heads, s.scale).with_causal(s.causal).with_window(s.window);
-        let rotary = s.rotary.map(|wanted| match rotaries.iter().find(|(known, _)| *known == wanted) {
+        let rotary = s.rotary.as_ref().map(|wanted| match rotaries.iter().find(|(known, _)| known == wanted) {
             Some((_, shared)) => shared.clone(),
             None => {
-                let made = Arc::new(Rotary::new(wanted.base as f32, wanted.rotated));
-                rotaries.push((wanted, made.clone()));
+                let made = Arc::new(Rotary::new(wanted.inverse_frequencies.to_vec(), wanted.scale));
+                rotaries.push((wanted.clone(), made.clone()));
                 made
             }
         });

@@ -14,6 +14,7 @@ use irc_ir::{
     eval::{Value, eval},
     graph::{Graph, NodeId},
     infer::{Models, infer},
+    model::RotaryShape,
     op::{Op, OpKind, Scope},
     tensor::Tensor,
     types::{DType, Dim, Type},
@@ -363,13 +364,31 @@ fn cases(kind: OpKind) -> Vec<Case> {
                 cases.push((Op::RmsNorm { eps: Float::new(eps) }, vec![r.tensor(DType::F32, shape), weight]));
             }
         }
+        OpKind::LayerNorm => {
+            for (shape, eps) in [(&[5][..], 1e-5), (&[2, 8], 1e-6), (&[2, 3, 33], 0.5), (&[0, 4], 1e-5), (&[3, 1], 1e-5)] {
+                for given in 1..=3 {
+                    let weights = (1..given).map(|_| r.tensor(DType::F32, &shape[shape.len() - 1..])).collect::<Vec<_>>();
+                    let operands = [r.tensor(DType::F32, shape)].into_iter().chain(weights).collect();
+                    cases.push((Op::LayerNorm { eps: Float::new(eps) }, operands));
+                }
+            }
+        }
+        OpKind::Gelu => {
+            for approximate in ["none", "tanh"] {
+                for shape in [&[][..], &[7], &[2, 33], &[0, 3]] {
+                    cases.push((Op::Gelu { approximate: approximate.into() }, vec![r.tensor(DType::F32, shape)]));
+                }
+            }
+        }
         OpKind::Rotary => {
             for (shape, rotated) in
-                [([1, 5, 2, 8], None), ([2, 3, 1, 8], Some(4)), ([2, 3, 3, 6], Some(2)), ([1, 1, 1, 2], Some(2)), ([1, 0, 2, 4], None)]
+                [([1, 5, 2, 8], 8), ([2, 3, 1, 8], 4), ([2, 3, 3, 6], 2), ([1, 1, 1, 2], 2), ([1, 0, 2, 4], 4), ([1, 2, 1, 5], 4)]
             {
-                for base in [10_000.0, 10.0] {
+                for (base, scale) in [(10_000.0, 1.0), (10.0, 1.25)] {
                     let positions = r.ids(60, &shape[..2]);
-                    cases.push((Op::Rotary { base: Float::new(base), rotated }, vec![r.tensor(DType::F32, &shape), positions]));
+                    let frequencies = RotaryShape::new(base, rotated).inverse_frequencies;
+                    let frequencies = Tensor::new([frequencies.len()], frequencies.to_vec());
+                    cases.push((Op::Rotary { scale: Float::new(scale) }, vec![r.tensor(DType::F32, &shape), positions, frequencies]));
                 }
             }
         }
@@ -515,6 +534,8 @@ fn is_exact(op: &Op) -> bool {
             | OpKind::Mean
             | OpKind::Matmul
             | OpKind::RmsNorm
+            | OpKind::LayerNorm
+            | OpKind::Gelu
             | OpKind::Rotary
             | OpKind::Div
     )
@@ -528,7 +549,9 @@ fn compare(op: &Op, got: &Tensor, want: &Tensor) -> Result<(), String> {
     let largest = b.iter().copied().filter(|x| x.is_finite()).fold(0.0, |largest: f64, x| largest.max(x.abs()));
     let scale = |x: f64| match op.kind() {
         // Sums of products of both signs are as precise as their largest parts.
-        OpKind::Sum | OpKind::Mean | OpKind::Matmul | OpKind::Rotary => largest.max(1.0),
+        OpKind::Sum | OpKind::Mean | OpKind::Matmul | OpKind::Rotary | OpKind::LayerNorm => largest.max(1.0),
+        // The engine's erf is an approximation with an absolute error of 7e-7.
+        OpKind::Gelu => 2.0 * x.abs().max(1.0),
         _ => x.abs(),
     };
     let bound = if is_exact(op) { 0.0 } else { 1e-6 };

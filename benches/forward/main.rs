@@ -138,7 +138,8 @@ impl Bench {
 
 fn config(model: &Model) -> LlamaConfig {
     let path = model.folder().expect("SmolLM2 is in the cache").config();
-    serde_json::from_str(&fs::read_to_string(path).expect("the configuration can be read")).expect("it is one")
+    let config = serde_json::from_str(&fs::read_to_string(path).expect("the configuration can be read")).expect("it is one");
+    LlamaConfig::read(&config).expect("it is a Llama's")
 }
 
 /// Token ids without a pattern, the same every time.

@@ -54,10 +54,7 @@ fn build(c: &LlamaConfig, handle: &Handle) -> ModelProto {
         graph = graph.constant(TensorProto::external(&decl.name, DataType::Float, &dims, "weights.data", *offset, *length));
     }
     let half = c.head_dim / 2;
-    let angle = |position: usize, pair: usize| {
-        let frequency = 1.0 / (c.rope_theta as f32).powf((2 * pair) as f32 / c.head_dim as f32);
-        position as f32 * frequency
-    };
+    let angle = |position: usize, pair: usize| position as f32 * c.rotary.inverse_frequencies[pair];
     let positions = 2048;
     let table = |f: fn(f32) -> f32| (0..positions).flat_map(|p| (0..half).map(move |i| f(angle(p, i)))).collect::<Vec<f32>>();
     graph = graph

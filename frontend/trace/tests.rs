@@ -455,7 +455,8 @@ fn operators_and_operands() {
     let h = t.hook(layer(1));
     h.matmul(h.transpose(1, 2)).causal_mask(None).save("scores");
     h.rms_norm([1.0, 1.0, 1.0, 1.0], 1e-5).max([0, 1]).maximum(h.min(..)).minimum(1).save("extremes");
-    h.reshape([1, 3, 2, 2]).rotary([[0, 1, 2]], 10_000.0, None).save("rotary");
+    h.reshape([1, 3, 2, 2]).rotary([[0, 1, 2]], [1.0], 1.5).save("rotary");
+    (h.layer_norm(1e-5).gelu("none") + h.gelu("tanh")).save("gelus");
     h.gather(-1, h.argmax(keep(-1))).save("gathered");
     session.tensor(Tensor::new([2, 4], vec![0.0f32; 8])).embedding([0, 1, 1]).save("rows");
     t.apply("lm_head", t.apply("model.norm", &h)).argmax(..).save("lens");

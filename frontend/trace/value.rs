@@ -317,11 +317,24 @@ impl Value {
         self.binary(Op::RmsNorm { eps: Float::new(eps) }, weight)
     }
 
-    /// Rotary position embedding of \[batch, tokens, heads, size\] by positions i64 \[batch, tokens\]; `rotated` is how many
-    /// elements of a head turn, none is all.
+    /// (x - mean) / sqrt(variance + eps) along the last dimension; a weight and a bias are `* weight + bias` after it.
     #[track_caller]
-    pub fn rotary(&self, positions: impl Into<Operand>, base: f64, rotated: impl Into<Option<i64>>) -> Value {
-        self.binary(Op::Rotary { base: Float::new(base), rotated: rotated.into() }, positions)
+    pub fn layer_norm(&self, eps: f64) -> Value {
+        self.unary(Op::LayerNorm { eps: Float::new(eps) })
+    }
+
+    /// x times the normal distribution function of x; `approximate` is `none` or `tanh`.
+    #[track_caller]
+    pub fn gelu(&self, approximate: &str) -> Value {
+        self.unary(Op::Gelu { approximate: approximate.into() })
+    }
+
+    /// Rotary position embedding of \[batch, tokens, heads, size\] by positions i64 \[batch, tokens\] and inverse
+    /// frequencies f32 \[pairs\]; cosines and sines are multiplied by `scale`.
+    #[track_caller]
+    pub fn rotary(&self, positions: impl Into<Operand>, inverse_frequencies: impl Into<Operand>, scale: f64) -> Value {
+        let operands = vec![self.into(), positions.into(), inverse_frequencies.into()];
+        self.session.compute(Op::Rotary { scale: Float::new(scale) }, operands)
     }
 
     /// Scores \[.., queries, keys\] with -infinity where the key lies after the query, or `window` or more before it.

@@ -2,7 +2,7 @@
 //!
 //! Everything else is compared to this, and it runs what a program computes outside of models. The order of arithmetic
 //! never depends on the machine, on the number of threads or on what else is computed:
-//! - Sums (`sum`, `mean`, `softmax`, `rms_norm`, `matmul`) have one accumulator for each result and add to it in the
+//! - Sums (`sum`, `mean`, `softmax`, `rms_norm`, `layer_norm`, `matmul`) have one accumulator for each result and add to it in the
 //!   row-major order of the operand, from zero. Products are rounded before they are added: no fused multiply-add.
 //! - f16 and bf16 are computed in f32 and rounded after each operation; what accumulates is rounded once, at its end.
 //!   `rms_norm` rounds twice, before and after the weight, as Hugging Face's does.
@@ -12,7 +12,7 @@
 //! - Integers and bools are computed in i64 and wrap to their type. Floats that become integers truncate and saturate (u8
 //!   by way of i64, of which it takes the lower bits); NaN becomes 0.
 //! - `exp`, `ln`, `powf`, `sin` and `cos` are those of Rust's standard library, element by element: their last bit is the
-//!   platform's, and the only thing that is.
+//!   platform's, and the only thing that is. `erf` is that of the crate `libm`, the same everywhere.
 //!
 //! Shapes and types are checked again here, cheaply: operands that no verifier has seen give an [`EvalError`], never a
 //! panic.
@@ -231,6 +231,7 @@ fn evaluate(op: &Op, operands: &[&Value]) -> Result<Value, EvalError> {
         Op::Sigmoid {} => function(Function::Sigmoid),
         Op::Tanh {} => function(Function::Tanh),
         Op::Silu {} => elementwise::silu(x(0)?),
+        Op::Gelu { approximate } => elementwise::gelu(x(0)?, approximate),
 
         Op::Eq {} => compare(Comparison::Eq),
         Op::Ne {} => compare(Comparison::Ne),
@@ -256,7 +257,8 @@ fn evaluate(op: &Op, operands: &[&Value]) -> Result<Value, EvalError> {
 
         Op::Matmul {} => linear::matmul(x(0)?, x(1)?),
         Op::RmsNorm { eps } => linear::rms_norm(x(0)?, x(1)?, eps.get()),
-        Op::Rotary { base, rotated } => linear::rotary(x(0)?, x(1)?, base.get(), *rotated),
+        Op::LayerNorm { eps } => linear::layer_norm(&tensors()?, eps.get()),
+        Op::Rotary { scale } => linear::rotary(x(0)?, x(1)?, x(2)?, scale.get()),
         Op::CausalMask { window } => linear::causal_mask(x(0)?, *window),
 
         Op::Tuple {} => return Ok(Value::Tuple(operands.iter().map(|&value| value.clone()).collect())),

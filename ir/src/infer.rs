@@ -194,6 +194,12 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
             Type::Tensor(TensorType { dtype: float_of(ty.dtype), ..ty.clone() })
         }
         Op::Silu {} => Type::Tensor(floats(op, tensor(0)?)?.clone()),
+        Op::Gelu { approximate } => {
+            if !matches!(&**approximate, "none" | "tanh") {
+                return Err(Diagnostic::error(Code::E1008, format!("`approximate` of `gelu` is `none` or `tanh`, not `{approximate}`")));
+            }
+            Type::Tensor(floats(op, tensor(0)?)?.clone())
+        }
         Op::Eq {} | Op::Ne {} | Op::Lt {} | Op::Le {} | Op::Gt {} | Op::Ge {} | Op::And {} | Op::Or {} => {
             let ty = elementwise(op, &[tensor(0)?, tensor(1)?])?;
             Type::Tensor(TensorType { dtype: DType::Bool, ..ty })
@@ -272,21 +278,44 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
             }
             Type::Tensor(x.clone())
         }
-        Op::Rotary { rotated, .. } => {
-            let (x, positions) = (floats(op, tensor(0)?)?, tensor(1)?);
+        Op::LayerNorm { .. } => {
+            let x = floats(op, tensor(0)?)?;
+            let Some(size) = x.shape.last() else {
+                return Err(Diagnostic::error(Code::E1004, format!("`layer_norm` goes along the last dimension, but {x} has none")));
+            };
+            let expected = TensorType::new(x.dtype, [size.clone()]);
+            for at in 1..operands.len() {
+                let (what, given) = (if at == 1 { "weight" } else { "bias" }, tensor(at)?);
+                if given.shape != expected.shape {
+                    return Err(Diagnostic::error(
+                        Code::E1003,
+                        format!("`layer_norm` of {x} needs the {what} {expected}, but gets {given}"),
+                    )
+                    .note("weight and bias have one element for each of the last dimension"));
+                }
+                if given.dtype != x.dtype {
+                    return Err(mixed_dtypes(op, x.dtype, given.dtype));
+                }
+            }
+            Type::Tensor(x.clone())
+        }
+        Op::Rotary { .. } => {
+            let (x, positions, frequencies) = (floats(op, tensor(0)?)?, tensor(1)?, tensor(2)?);
             if x.rank() != 4 || positions.dtype != DType::I64 || positions.shape[..] != x.shape[..2] {
                 return Err(Diagnostic::error(Code::E1003, format!("`rotary` cannot turn {x} by positions {positions}"))
                     .note("the first is [batch, tokens, heads, size], the second i64 [batch, tokens]"));
             }
-            let size = x.shape[3].as_known();
-            let turned = rotated.or(size);
-            if turned.is_none_or(|turned| turned <= 0 || turned % 2 != 0 || size.is_some_and(|size| turned > size)) {
-                let given = rotated.map_or_else(|| x.shape[3].to_string(), |rotated| rotated.to_string());
+            if frequencies.rank() != 1 || frequencies.dtype != DType::F32 {
                 return Err(Diagnostic::error(
-                    Code::E1008,
-                    format!("`rotary` cannot turn {given} elements of a head that has {}", x.shape[3]),
-                )
-                .note("elements turn in pairs: their number is even, and at most the size of a head"));
+                    Code::E1003,
+                    format!("`rotary` takes the inverse frequencies as f32 [pairs], not as {frequencies}"),
+                ));
+            }
+            let (pairs, size) = (frequencies.shape[0].as_known(), x.shape[3].as_known());
+            if pairs.is_none_or(|pairs| pairs < 1 || size.is_none_or(|size| pairs > size / 2)) {
+                let message = format!("`rotary` cannot turn {} pairs of elements of a head that has {}", frequencies.shape[0], x.shape[3]);
+                return Err(Diagnostic::error(Code::E1003, message)
+                    .note("there is an inverse frequency for each pair of elements that turns; a head has at most half its size of them"));
             }
             Type::Tensor(x.clone())
         }
@@ -325,6 +354,7 @@ fn check_arity(op: &Op, given: usize) -> Result<(), Diagnostic> {
     let (expected, too_many) = match arity {
         Arity::Exactly(n) => (count(n, "operand"), given > n),
         Arity::AtLeast(n) => (format!("{} or more", count(n, "operand")), false),
+        Arity::Between(least, most) => (format!("{least} to {}", count(most, "operand")), given > most),
     };
     let message =
         format!("`{}` takes {expected}, but gets {}", kind.name(), if given == 0 { "none".to_owned() } else { given.to_string() });

@@ -143,22 +143,46 @@ pub struct ModelSpec {
     reached_from: Vec<Bits>,
 }
 
-/// A set of small numbers.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Bits(Vec<u64>);
+/// A set of small numbers. Most sets here begin with all numbers up to some point, which take no space: whatever a layer
+/// computes depends on nearly everything before the layer.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+struct Bits {
+    /// How many words at the beginning are full.
+    full: usize,
+    /// The words after them; later ones are empty.
+    tail: Vec<u64>,
+}
 
 impl Bits {
-    fn new(size: usize) -> Bits {
-        Bits(vec![0; size.div_ceil(64)])
-    }
     fn insert(&mut self, at: usize) {
-        self.0[at / 64] |= 1 << (at % 64);
+        let Some(word) = (at / 64).checked_sub(self.full) else { return };
+        if self.tail.len() <= word {
+            self.tail.resize(word + 1, 0);
+        }
+        self.tail[word] |= 1 << (at % 64);
+        self.drop_full();
     }
     fn contains(&self, at: usize) -> bool {
-        self.0[at / 64] >> (at % 64) & 1 == 1
+        match (at / 64).checked_sub(self.full) {
+            None => true,
+            Some(word) => self.tail.get(word).is_some_and(|word| word >> (at % 64) & 1 == 1),
+        }
     }
     fn join(&mut self, other: &Bits) {
-        self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a |= b);
+        let (ahead, behind) = (other.full.saturating_sub(self.full), self.full.saturating_sub(other.full));
+        self.tail.drain(..ahead.min(self.tail.len()));
+        self.full += ahead;
+        let words = other.tail.get(behind..).unwrap_or_default();
+        if self.tail.len() < words.len() {
+            self.tail.resize(words.len(), 0);
+        }
+        self.tail.iter_mut().zip(words).for_each(|(a, b)| *a |= b);
+        self.drop_full();
+    }
+    fn drop_full(&mut self) {
+        let full = self.tail.iter().take_while(|word| **word == u64::MAX).count();
+        self.tail.drain(..full);
+        self.full += full;
     }
 }
 
@@ -379,5 +403,34 @@ impl ModelSpec {
     /// Bytes of all weights as they are stored, tied ones in each of their layouts.
     pub fn weight_bytes(&self) -> Dim {
         self.weights.iter().fold(Dim::known(0), |sum, weight| sum + weight.ty.bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_are_sets() {
+        // Against sorted sets, with sets of all kinds: full beginnings, gaps, long tails.
+        let mut state = 1u64;
+        let mut below = |end: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % end
+        };
+        for _ in 0..200 {
+            let mut both = [(Bits::default(), std::collections::BTreeSet::new()), Default::default()];
+            for (bits, set) in &mut both {
+                let start = below(300);
+                for at in (0..start).chain((0..below(40)).map(|_| start + below(200)).collect::<Vec<_>>()) {
+                    bits.insert(at);
+                    set.insert(at);
+                }
+            }
+            let [(mut bits, mut set), (other, others)] = both;
+            bits.join(&other);
+            set.extend(others);
+            assert!((0..600).all(|at| bits.contains(at) == set.contains(&at)), "{bits:?} for {set:?}");
+        }
     }
 }

@@ -16,6 +16,8 @@ pub enum Arity {
     Exactly(usize),
     /// This many or more.
     AtLeast(usize),
+    /// At least and at most this many: the last ones may be left out.
+    Between(usize, usize),
 }
 
 impl Arity {
@@ -24,6 +26,7 @@ impl Arity {
         match self {
             Arity::Exactly(n) => count == n,
             Arity::AtLeast(n) => count >= n,
+            Arity::Between(least, most) => least <= count && count <= most,
         }
     }
 }
@@ -145,7 +148,7 @@ macro_rules! ops {
     (@default $name:expr, $default:expr) => { $default };
 }
 
-use Arity::{AtLeast, Exactly};
+use Arity::{AtLeast, Between, Exactly};
 
 ops! {
     /// A constant tensor or text.
@@ -347,6 +350,11 @@ ops! {
     Tanh = "tanh" (Exactly(1), Anywhere) {}
     /// x * sigmoid(x), of floats.
     Silu = "silu" (Exactly(1), Anywhere) {}
+    /// x times the normal distribution function of x, of floats.
+    Gelu = "gelu" (Exactly(1), Anywhere) {
+        /// `none`: x * 0.5 * (1 + erf(x / sqrt(2))); `tanh`: x * 0.5 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))).
+        approximate: Name = Name::from("none"),
+    }
 
     // Comparisons and logic; the result is bool.
 
@@ -433,15 +441,20 @@ ops! {
         /// Added to the mean of squares.
         eps: Float,
     }
-    /// Rotary position embedding, Hugging Face's `rotate_half` form: `rotary(x, positions)` with x [B, T, heads, size] and
-    /// positions i64 [B, T].
+    /// (x - mean) / sqrt(variance + eps) along the last dimension, then times a weight, then plus a bias, where they are
+    /// given: `layer_norm(x, weight, bias)`.
+    LayerNorm = "layer_norm" (Between(1, 3), Anywhere) {
+        /// Added to the variance, which is the mean of squares of x - mean.
+        eps: Float,
+    }
+    /// Rotary position embedding, Hugging Face's `rotate_half` form: `rotary(x, positions, inverse_frequencies)` with x
+    /// [B, T, heads, size], positions i64 [B, T] and inverse frequencies f32 [pairs].
     ///
-    /// Pair i of a head (elements i and i + rotated/2) turns by position / base^(2i/rotated), all in f32.
-    Rotary = "rotary" (Exactly(2), Anywhere) {
-        /// The base of the wavelengths.
-        base: Float,
-        /// How many elements of a head turn; none is all of them.
-        rotated: Option<i64> = None,
+    /// Pair i of a head (elements i and i + pairs) turns by the position times inverse frequency i, in f32; the elements
+    /// after all pairs stay as they are. The usual inverse frequencies are 1 / base^(i / pairs); ways of scaling are data.
+    Rotary = "rotary" (Exactly(3), Anywhere) {
+        /// What cosines and sines are multiplied by.
+        scale: Float = Float::new(1.0),
     }
     /// Scores [.., queries, keys] with -infinity where the key lies after the query. The last query sees the last key.
     CausalMask = "causal_mask" (Exactly(1), Anywhere) {

@@ -8,6 +8,7 @@ use irc::{
         code::Code,
         diagnostic::{Diagnostic, Span},
         graph::NodeId,
+        model::RotaryShape,
         op::Op,
         tensor::Tensor,
         types::DType,
@@ -209,7 +210,7 @@ fn wrong_weights_are_named() {
 #[test]
 fn one_set_of_weights_for_two_specs() {
     let first = llama();
-    let other = irc::models::llama::LlamaConfig { rope_theta: 10.0, rms_norm_eps: 0.5, ..config() };
+    let other = irc::models::llama::LlamaConfig { rotary: RotaryShape::new(10.0, 8), rms_norm_eps: 0.5, ..config() };
     let second = Handle { spec: Arc::new(other.spec().expect("the configuration is right")), weights: first.weights.clone() };
     let mut program = Program::new(first).with("n", &second);
     let ids = program.constant(&Random(87).ids(1, 6));

@@ -76,19 +76,11 @@ fn handle(spec: ModelSpec, seed: u64) -> Handle {
 }
 
 pub fn config() -> LlamaConfig {
-    LlamaConfig {
-        vocab_size: VOCABULARY,
-        hidden_size: 32,
-        intermediate_size: 48,
-        num_hidden_layers: 3,
-        num_attention_heads: 4,
-        num_key_value_heads: 2,
-        head_dim: 8,
-        max_position_embeddings: 512,
-        rms_norm_eps: 1e-5,
-        rope_theta: 10_000.0,
-        tie_word_embeddings: false,
-    }
+    let config = serde_json::json!({
+        "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512, "rms_norm_eps": 1e-5,
+    });
+    LlamaConfig::read(config.as_object().expect("an object")).expect("the configuration is right")
 }
 
 /// A Llama of three layers.

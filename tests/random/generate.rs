@@ -270,7 +270,8 @@ impl Walk<'_> {
         if self.dice.once_in(2) {
             let weight = (0..last).map(|_| self.dice.float()).collect();
             let weight = self.constant(&Tensor::new([last], weight));
-            self.add(Op::RmsNorm { eps: Float::new(1e-5) }, &[value, weight]);
+            let norm = self.dice.pick(&[Op::RmsNorm { eps: Float::new(1e-5) }, Op::LayerNorm { eps: Float::new(1e-5) }]);
+            self.add(norm, &[value, weight]);
         } else if let [batch, tokens, size] = sizes[..]
             && size % 8 == 0
         {
@@ -278,8 +279,11 @@ impl Walk<'_> {
             let Some(heads) = self.add(heads, &[value]) else { return };
             let positions = (0..batch * tokens).map(|_| self.dice.below(20) as i64).collect();
             let positions = self.constant(&Tensor::new([batch, tokens], positions));
-            let rotated = self.dice.pick(&[None, Some(2)]);
-            self.add(Op::Rotary { base: Float::new(10_000.0), rotated }, &[heads, positions]);
+            let pairs = self.dice.pick(&[1, size / 8]);
+            let frequencies = (0..pairs).map(|_| self.dice.float().abs()).collect();
+            let frequencies = self.constant(&Tensor::new([pairs], frequencies));
+            let scale = Float::new(self.dice.pick(&[1.0, 1.5]));
+            self.add(Op::Rotary { scale }, &[heads, positions, frequencies]);
         }
     }
 
@@ -293,6 +297,7 @@ impl Walk<'_> {
             let count = match kind.arity() {
                 Arity::Exactly(count) => count,
                 Arity::AtLeast(least) => least + self.dice.below(3),
+                Arity::Between(least, most) => least + self.dice.below(most - least + 1),
             };
             let mut operands: Vec<NodeId> = (0..count).map(|_| self.value()).collect();
             // Values of type bool are rare, and one that fits is rarer: a condition is made of what it chooses from.
@@ -346,6 +351,7 @@ impl Walk<'_> {
                 }
                 Attr::Dims(shape)
             }
+            AttrKind::Name if decl.name == "approximate" => Attr::Name("tanh".into()),
             AttrKind::Name | AttrKind::Literal | AttrKind::Type | AttrKind::OptionalType | AttrKind::Body => {
                 unreachable!("operations with names and literals are made elsewhere")
             }

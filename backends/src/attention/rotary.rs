@@ -13,8 +13,8 @@ const SERIAL_FLOATS: usize = 1 << 17;
 /// Rotates pairs (i, i + rotary_dim/2) of the first `rotary_dim` dimensions of each head by `position * inv_freq[i]`:
 /// `x * cos + rotate_half(x) * sin`, the rest of the head untouched.
 ///
-/// Frequencies, angles, cosines and products are rounded to `f32` where transformers' `LlamaRotaryEmbedding` and `apply_rotary_pos_emb`
-/// round them. Powers, cosines and sines are computed in `f64` and then rounded, so that they are the nearest `f32`, whichever library
+/// Angles, cosines and products are rounded to `f32` where transformers' `LlamaRotaryEmbedding` and `apply_rotary_pos_emb`
+/// round them. Cosines and sines are computed in `f64` and then rounded, so that they are the nearest `f32`, whichever library
 /// computes them; torch's may differ from that in the last bit. The table of cosines grows to the largest position seen and is kept; share
 /// a `Rotary` between layers.
 pub struct Rotary {
@@ -30,16 +30,9 @@ impl fmt::Debug for Rotary {
 }
 
 impl Rotary {
-    /// The usual frequencies, 1 / base^(2i / rotary_dim) in `f32`. `rotary_dim` should be even; an odd one gives as many pairs as torch's
-    /// `arange(0, rotary_dim, 2)`.
-    pub fn new(base: f32, rotary_dim: usize) -> Self {
-        let power = |i: usize| f64::from(base).powf(f64::from((i as f32) / (rotary_dim as f32))) as f32;
-        Self::with_frequencies((0..rotary_dim).step_by(2).map(|i| 1.0 / power(i)).collect(), 1.0)
-    }
-
-    /// Given frequencies, one per rotated pair (Llama 3, YaRN and others scale the usual ones); cosines and sines are multiplied by
-    /// `scaling` (transformers' `attention_scaling`, otherwise 1).
-    pub fn with_frequencies(inv_freq: Vec<f32>, scaling: f32) -> Self {
+    /// From the inverse frequencies, one per rotated pair; cosines and sines are multiplied by `scaling` (transformers'
+    /// `attention_scaling`, usually 1).
+    pub fn new(inv_freq: Vec<f32>, scaling: f32) -> Self {
         Rotary { inv_freq, scaling, table: RwLock::default() }
     }
 

@@ -1,5 +1,6 @@
 use super::lanes::{Lanes, Portable, WIDTH};
 use super::*;
+use irc_ir::model::RotaryShape;
 
 /// A small seeded generator (splitmix64): no platform can disagree about its numbers.
 struct Random(u64);
@@ -367,7 +368,7 @@ fn the_exponential_is_within_about_one_ulp() {
 #[test]
 fn rotary_is_hugging_faces() {
     let (heads, head_dim, rotary_dim) = (3, 20, 12);
-    let rotary = Rotary::new(10_000.0, rotary_dim);
+    let rotary = Rotary::new(RotaryShape::new(10_000.0, rotary_dim).inverse_frequencies.to_vec(), 1.0);
     let mut random = Random(10);
     let positions = [0, 1, 7, 100, 2047, 3, 9000, 2_000_000_000];
     let x = random.floats(positions.len() * heads * head_dim);
@@ -398,7 +399,7 @@ fn rotary_is_hugging_faces() {
     }
     assert!(matches!(rotary.rotate(&mut [0.0; 8], 1, 8, &[0]), Err(AttentionError::RotaryDim { rotary_dim: 12, head_dim: 8 })));
     assert!(matches!(rotary.rotate(&mut [0.0; 8], 1, 12, &[0]), Err(AttentionError::Length { .. })));
-    let scaled = Rotary::with_frequencies(vec![0.5, 0.25], 1.5);
+    let scaled = Rotary::new(vec![0.5, 0.25], 1.5);
     let mut x = [1.0, 0.0, 0.0, 2.0];
     scaled.rotate(&mut x, 1, 4, &[2]).unwrap();
     assert_eq!(x[0], 1.0f64.cos() as f32 * 1.5);

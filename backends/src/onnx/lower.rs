@@ -305,6 +305,10 @@ impl<'a> Lowering<'a> {
             Op::Sigmoid {} => self.unary("Sigmoid", node, dtype)?,
             Op::Tanh {} => self.unary("Tanh", node, dtype)?,
             Op::Silu {} => self.unary("Swish", node, dtype)?,
+            Op::Gelu { approximate } => {
+                let x = self.operand(node, 0, dtype)?;
+                self.emit("Gelu", &[&x], |node| node.attr("approximate", &**approximate))
+            }
             Op::Eq {} => self.comparison("Equal", node)?,
             Op::Ne {} => {
                 let equal = self.comparison("Equal", node)?;
@@ -377,10 +381,23 @@ impl<'a> Lowering<'a> {
                 let (x, weight) = (self.operand(node, 0, dtype)?, self.operand(node, 1, dtype)?);
                 self.emit("RMSNormalization", &[&x, &weight], |node| node.attr("axis", -1).attr("epsilon", eps.get() as f32))
             }
-            Op::Rotary { base, rotated } => {
-                let size = self.tensor(node.operands[0])?.shape[3].as_known();
-                let size = size.ok_or_else(|| unsupported(&node.op, "the size of a head must be known"))?;
-                self.rotary(node, base.get() as f32, rotated.unwrap_or(size), size)?
+            Op::LayerNorm { eps } => {
+                let x = self.operand(node, 0, dtype)?;
+                // Weights of one element stand for as many as there are.
+                let weight = match node.operands.len() {
+                    1 => self.constant(&Tensor::scalar(1f32)),
+                    _ => self.operand(node, 1, dtype)?,
+                };
+                let bias = if node.operands.len() > 2 { Some(self.operand(node, 2, dtype)?) } else { None };
+                let inputs: Vec<&str> = [&x, &weight].into_iter().chain(&bias).map(String::as_str).collect();
+                self.emit("LayerNormalization", &inputs, |node| node.attr("axis", -1).attr("epsilon", eps.get() as f32))
+            }
+            Op::Rotary { scale } => {
+                let known = |at: usize, dim: usize| self.tensor(node.operands[at]).map(|ty| ty.shape[dim].as_known());
+                let (Some(size), Some(pairs)) = (known(0, 3)?, known(2, 0)?) else {
+                    return Err(unsupported(&node.op, "the size of a head must be known"));
+                };
+                self.rotary(node, pairs, size, scale.get() as f32)?
             }
             Op::CausalMask { window } => self.causal_mask(node, *window)?,
 
@@ -534,22 +551,24 @@ impl<'a> Lowering<'a> {
     }
 
     /// x * cos + rotate_half(x) * sin, the angles computed in the graph from the positions.
-    fn rotary(&mut self, node: &Node, base: f32, rotated: i64, size: i64) -> Result<String, Diagnostic> {
+    fn rotary(&mut self, node: &Node, pairs: i64, size: i64, scale: f32) -> Result<String, Diagnostic> {
         let x = self.operand(node, 0, DType::F32)?;
-        let positions = self.operand(node, 1, DType::F32)?;
-        let frequencies: Vec<f32> = (0..rotated / 2).map(|i| 1.0 / base.powf((2 * i) as f32 / rotated as f32)).collect();
-        let frequencies = self.constant(&Tensor::new([frequencies.len()], frequencies));
+        let (positions, frequencies) = (self.operand(node, 1, DType::F32)?, self.operand(node, 2, DType::F32)?);
         let positions = self.unsqueeze(&positions, 2);
         let angles = self.plain("Mul", &[&positions, &frequencies]);
         let angles = self.unsqueeze(&angles, 2);
-        let (cos, sin) = (self.plain("Cos", &[&angles]), self.plain("Sin", &[&angles]));
-        let (first, second) = (self.slice(&x, 3, 0, rotated / 2, 1), self.slice(&x, 3, rotated / 2, rotated, 1));
+        let [mut cos, mut sin] = ["Cos", "Sin"].map(|function| self.plain(function, &[&angles]));
+        if scale != 1.0 {
+            let scale = self.constant(&Tensor::scalar(scale));
+            [cos, sin] = [cos, sin].map(|turn| self.plain("Mul", &[&turn, &scale]));
+        }
+        let (first, second) = (self.slice(&x, 3, 0, pairs, 1), self.slice(&x, 3, pairs, 2 * pairs, 1));
         let product = |this: &mut Self, a: &str, b: &str| this.plain("Mul", &[a, b]);
         let (a, b) = (product(self, &first, &cos), product(self, &second, &sin));
         let (c, d) = (product(self, &second, &cos), product(self, &first, &sin));
         let mut parts = vec![self.plain("Sub", &[&a, &b]), self.plain("Add", &[&c, &d])];
-        if rotated < size {
-            parts.push(self.slice(&x, 3, rotated, size, 1));
+        if 2 * pairs < size {
+            parts.push(self.slice(&x, 3, 2 * pairs, size, 1));
         }
         Ok(self.concat(&parts, 3))
     }

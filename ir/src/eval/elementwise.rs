@@ -139,6 +139,22 @@ pub(super) fn silu(x: &Tensor) -> Result<Tensor, EvalError> {
     Ok(cast(&result, x.dtype()))
 }
 
+pub(super) fn gelu(x: &Tensor, approximate: &str) -> Result<Tensor, EvalError> {
+    let tanh = match approximate {
+        "none" => false,
+        "tanh" => true,
+        other => return Err(EvalError::new(format!("there is no approximation `{other}`"))),
+    };
+    let result = match (wide(x.dtype()), tanh) {
+        (Wide::F64, false) => map(x, f64::gelu),
+        (Wide::F64, true) => map(x, f64::gelu_tanh),
+        (Wide::F32, false) => map(x, f32::gelu),
+        (Wide::F32, true) => map(x, f32::gelu_tanh),
+        (Wide::I64, _) => return Err(EvalError::new("the operand is not of floats")),
+    };
+    Ok(cast(&result, x.dtype()))
+}
+
 pub(super) fn select(condition: &Tensor, yes: &Tensor, no: &Tensor) -> Result<Tensor, EvalError> {
     let Some(holds) = condition.values::<bool>() else { return Err(EvalError::new("the condition is not of bools")) };
     let dtype = promoted(&[yes, no]);

@@ -138,31 +138,65 @@ pub(super) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor, 
     arithmetic(Arithmetic::Mul, &cast(&normalised, x.dtype()), weight)
 }
 
-pub(super) fn rotary(x: &Tensor, positions: &Tensor, base: f64, rotated: Option<i64>) -> Result<Tensor, EvalError> {
+/// `operands` are x, then weight and bias where they are given.
+pub(super) fn layer_norm(operands: &[&Tensor], eps: f64) -> Result<Tensor, EvalError> {
+    fn normalised<T: Real>(operands: &[&Tensor], size: usize, eps: f64) -> Tensor {
+        let mut out = convert::<T>(operands[0]).into_owned();
+        let [weight, bias] = [1, 2].map(|at| operands.get(at).map(|operand| convert::<T>(operand)));
+        let (zero, one, count, eps) = (T::from_i64(0), T::from_i64(1), T::from_i64(size as i64), T::from_f64(eps));
+        for row in out.chunks_exact_mut(size.max(1)) {
+            let mean = row.iter().fold(zero, |sum, &x| sum.add(x)).div(count);
+            row.iter_mut().for_each(|x| *x = x.sub(mean));
+            let variance = row.iter().fold(zero, |sum, &x| sum.add(x.mul(x))).div(count);
+            let scale = one.div(variance.add(eps).sqrt());
+            row.iter_mut().for_each(|x| *x = x.mul(scale));
+            if let Some(weight) = &weight {
+                row.iter_mut().zip(weight.iter()).for_each(|(x, &weight)| *x = x.mul(weight));
+            }
+            if let Some(bias) = &bias {
+                row.iter_mut().zip(bias.iter()).for_each(|(x, &bias)| *x = x.add(bias));
+            }
+        }
+        Tensor::new(operands[0].shape(), out)
+    }
+    let (x, affine) = (operands[0], &operands[1..]);
+    let Some(&size) = x.shape().last() else { return Err(EvalError::new(format!("{} has no last dimension", x.ty()))) };
+    if let Some(wrong) = affine.iter().find(|operand| operand.shape() != [size] || operand.dtype() != x.dtype()) {
+        return Err(EvalError::new(format!("{} needs weights of its last dimension, not {}", x.ty(), wrong.ty())));
+    }
+    let normalised = match wide(x.dtype()) {
+        Wide::F64 => normalised::<f64>(operands, size, eps),
+        Wide::F32 => normalised::<f32>(operands, size, eps),
+        Wide::I64 => return Err(EvalError::new("the operands are not of floats")),
+    };
+    Ok(cast(&normalised, x.dtype()))
+}
+
+pub(super) fn rotary(x: &Tensor, positions: &Tensor, frequencies: &Tensor, scale: f64) -> Result<Tensor, EvalError> {
     let no_fit = || EvalError::new(format!("cannot turn {} by positions {}", x.ty(), positions.ty()));
     let &[batch, tokens, heads, size] = x.shape() else { return Err(no_fit()) };
     let Some(positions) = positions.values::<i64>().filter(|_| positions.shape() == [batch, tokens]) else { return Err(no_fit()) };
-    let turned = rotated.map_or(Some(size), |rotated| usize::try_from(rotated).ok());
-    let Some(turned) = turned.filter(|turned| *turned > 0 && turned % 2 == 0 && *turned <= size) else {
-        return Err(EvalError::new(format!("the part of a head of {size} elements that turns must be even and not more")));
+    let pairs = match frequencies.shape() {
+        &[pairs] if pairs > 0 && pairs <= size / 2 => frequencies.values::<f32>(),
+        _ => None,
     };
-    let base = base as f32;
-    let frequencies: Vec<f32> = (0..turned / 2).map(|pair| 1.0 / base.powf((2 * pair) as f32 / turned as f32)).collect();
+    let Some(pairs) = pairs else {
+        return Err(EvalError::new(format!("{} are no inverse frequencies for heads of {size} elements", frequencies.ty())));
+    };
 
     /// Turns the heads of each position, in `T`; the angles are in f32.
-    fn turn<T: Number>(x: &Tensor, positions: &[i64], frequencies: &[f32], [heads, size]: [usize; 2]) -> Tensor {
+    fn turn<T: Number>(x: &Tensor, positions: &[i64], pairs: &[f32], scale: f32, [heads, size]: [usize; 2]) -> Tensor {
         let mut out = convert::<T>(x).into_owned();
-        let half = frequencies.len();
         for (token, &position) in out.chunks_exact_mut((heads * size).max(1)).zip(positions) {
-            let turns: Vec<(T, T)> = frequencies
+            let turns: Vec<(T, T)> = pairs
                 .iter()
                 .map(|frequency| {
                     let angle = position as f32 * frequency;
-                    (T::from_f32(angle.cos()), T::from_f32(angle.sin()))
+                    (T::from_f32(angle.cos() * scale), T::from_f32(angle.sin() * scale))
                 })
                 .collect();
             for head in token.chunks_exact_mut(size) {
-                let (first, rest) = head.split_at_mut(half);
+                let (first, rest) = head.split_at_mut(pairs.len());
                 for ((x, y), &(cos, sin)) in first.iter_mut().zip(rest).zip(&turns) {
                     (*x, *y) = (x.mul(cos).add(y.neg().mul(sin)), y.mul(cos).add(x.mul(sin)));
                 }
@@ -171,8 +205,8 @@ pub(super) fn rotary(x: &Tensor, positions: &Tensor, base: f64, rotated: Option<
         Tensor::new(x.shape(), out)
     }
     let result = match wide(x.dtype()) {
-        Wide::F64 => turn::<f64>(x, positions, &frequencies, [heads, size]),
-        Wide::F32 => turn::<f32>(x, positions, &frequencies, [heads, size]),
+        Wide::F64 => turn::<f64>(x, positions, pairs, scale as f32, [heads, size]),
+        Wide::F32 => turn::<f32>(x, positions, pairs, scale as f32, [heads, size]),
         Wide::I64 => return Err(EvalError::new("the operand is not of floats")),
     };
     Ok(cast(&result, x.dtype()))

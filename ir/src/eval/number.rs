@@ -195,6 +195,7 @@ pub(super) trait Real: Number {
     fn ln(self) -> Self;
     fn sqrt(self) -> Self;
     fn tanh(self) -> Self;
+    fn erf(self) -> Self;
 
     /// 1 / (1 + e^-x).
     #[inline]
@@ -208,10 +209,26 @@ pub(super) trait Real: Number {
     fn silu(self) -> Self {
         self.div(Self::from_i64(1).add(self.neg().exp()))
     }
+
+    /// x * 0.5 * (1 + erf(x / sqrt(2))), in PyTorch's order.
+    #[inline]
+    fn gelu(self) -> Self {
+        let erf = self.mul(Self::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf();
+        self.mul(Self::from_f64(0.5)).mul(Self::from_i64(1).add(erf))
+    }
+
+    /// x * 0.5 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))), in PyTorch's order.
+    #[inline]
+    fn gelu_tanh(self) -> Self {
+        let slope = Self::from_f64(std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2);
+        let cube = self.mul(self).mul(self);
+        let inner = slope.mul(self.add(Self::from_f64(0.044715).mul(cube)));
+        self.mul(Self::from_f64(0.5)).mul(Self::from_i64(1).add(inner.tanh()))
+    }
 }
 
 macro_rules! reals {
-    ($($ty:ident)*) => {
+    ($($ty:ident: $erf:path;)*) => {
         $(impl Real for $ty {
             #[inline]
             fn div(self, other: Self) -> Self { self / other }
@@ -223,8 +240,10 @@ macro_rules! reals {
             fn sqrt(self) -> Self { $ty::sqrt(self) }
             #[inline]
             fn tanh(self) -> Self { $ty::tanh(self) }
+            #[inline]
+            fn erf(self) -> Self { $erf(self) }
         })*
     };
 }
 
-reals! { f32 f64 }
+reals! { f32: libm::erff; f64: libm::erf; }

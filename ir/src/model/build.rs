@@ -1,6 +1,6 @@
 //! Building a model's graph, module by module, in the words of its architecture.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::*;
 use crate::{
@@ -10,16 +10,25 @@ use crate::{
 };
 
 /// Rotary position embedding of an attention.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct RotaryShape {
-    /// The base of the wavelengths (`rope_theta`).
-    pub base: f64,
-    /// How many elements of each head turn.
-    pub rotated: usize,
+    /// By how much each pair of elements of a head turns from one position to the next. Twice as many elements turn.
+    pub inverse_frequencies: Arc<[f32]>,
+    /// What cosines and sines are multiplied by, usually 1.
+    pub scale: f32,
+}
+
+impl RotaryShape {
+    /// The usual inverse frequencies for `rotated` elements of each head, 1 / base^(2i / rotated): computed in f64 from what
+    /// PyTorch has in f32, and rounded.
+    pub fn new(base: f64, rotated: usize) -> RotaryShape {
+        let power = |pair: usize| f64::from(base as f32).powf(f64::from((2 * pair) as f32 / rotated as f32)) as f32;
+        RotaryShape { inverse_frequencies: (0..rotated / 2).map(|pair| 1.0 / power(pair)).collect(), scale: 1.0 }
+    }
 }
 
 /// The numbers that describe an attention.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct AttentionShape {
     /// Query heads.
     pub heads: usize,
@@ -49,6 +58,7 @@ pub struct ModelBuilder {
     modules: Vec<(Name, NodeId, NodeId)>,
     weights: Vec<WeightDecl>,
     weight_nodes: BTreeMap<Name, NodeId>,
+    frequencies: Vec<(Arc<[f32]>, NodeId)>,
     /// The path of the module that is being built.
     path: Vec<String>,
     /// Where stages begin, with their names; attention stages carry what they are.
@@ -81,6 +91,7 @@ impl ModelBuilder {
             modules: vec![],
             weights: vec![],
             weight_nodes: BTreeMap::new(),
+            frequencies: vec![],
             path: vec![],
             cuts: vec![(0, "embedding".into(), None)],
             positions: NodeId::new(0),
@@ -166,7 +177,21 @@ impl ModelBuilder {
 
     /// A module that is a linear map without bias.
     pub fn projection(&mut self, name: &str, x: NodeId, from: usize, to: usize) -> NodeId {
-        self.module(name, x, |m, x| m.linear("weight", x, from, to))
+        self.projection_with(name, x, from, to, false)
+    }
+
+    /// `x` plus the module's weight of its last dimension.
+    pub fn bias(&mut self, leaf: &str, x: NodeId, size: usize) -> NodeId {
+        let bias = self.weight(leaf, &[size]);
+        self.add(x, bias)
+    }
+
+    /// A module that is a linear map, `bias` or not.
+    pub fn projection_with(&mut self, name: &str, x: NodeId, from: usize, to: usize, bias: bool) -> NodeId {
+        self.module(name, x, |m, x| {
+            let x = m.linear("weight", x, from, to);
+            if bias { m.bias("bias", x, to) } else { x }
+        })
     }
 
     /// Rows of the module's weight `[rows, size]` picked by ids.
@@ -181,6 +206,19 @@ impl ModelBuilder {
             let weight = m.weight("weight", &[size]);
             m.node(Op::RmsNorm { eps: Float::new(eps) }, [x, weight])
         })
+    }
+
+    /// A module that is a layer norm over `size` elements, with weight and bias.
+    pub fn layer_norm(&mut self, name: &str, x: NodeId, size: usize, eps: f64) -> NodeId {
+        self.module(name, x, |m, x| {
+            let (weight, bias) = (m.weight("weight", &[size]), m.weight("bias", &[size]));
+            m.node(Op::LayerNorm { eps: Float::new(eps) }, [x, weight, bias])
+        })
+    }
+
+    /// A module that computes nothing, such as a dropout.
+    pub fn identity(&mut self, name: &str, x: NodeId) -> NodeId {
+        self.module(name, x, |_, x| x)
     }
 
     /// The sum of two values.
@@ -198,7 +236,13 @@ impl ModelBuilder {
         self.cuts.push((self.graph.len(), name.into(), None));
     }
 
-    /// Attention of `q`, `k`, `v` (before rotary, [B, T, heads * size]) as a stage of its own, with the hooks `q`, `k`, `v`,
+    /// [B, T, heads * size] as [B, T, heads, size].
+    pub fn split_heads(&mut self, x: NodeId, heads: usize, size: usize) -> NodeId {
+        let shape = vec![Dim::symbol("B"), Dim::symbol("T"), heads.into(), size.into()];
+        self.node(Op::Reshape { shape }, [x])
+    }
+
+    /// Attention of `q`, `k`, `v` (before rotary, [B, T, heads * size] or [B, T, heads, size]) as a stage of its own, with the hooks `q`, `k`, `v`,
     /// `scores`, `pattern` and `z` of the module that is being built. Returns z as [B, T, heads * size], in the
     /// position-wise stage that begins after it.
     pub fn attention(&mut self, name: &str, shape: AttentionShape, q: NodeId, k: NodeId, v: NodeId) -> NodeId {
@@ -213,13 +257,13 @@ impl ModelBuilder {
         let dims = |sizes: &[usize]| [b.clone(), t.clone()].into_iter().chain(sizes.iter().map(|&size| size.into())).collect::<Vec<Dim>>();
         let swap = |m: &mut ModelBuilder, x, dim0, dim1| m.node(Op::Transpose { dim0, dim1 }, [x]);
         let inputs = [q, k, v];
+        let frequencies = shape.rotary.as_ref().map(|rotary| self.frequencies(&rotary.inverse_frequencies));
 
         let per_head = |m: &mut ModelBuilder, x, count: usize, turn: bool, leaf: &str| {
             let x = m.node(Op::Reshape { shape: dims(&[count, head_size]) }, [x]);
-            let x = match shape.rotary {
-                Some(rotary) if turn => {
-                    let op = Op::Rotary { base: Float::new(rotary.base), rotated: Some(rotary.rotated as i64) };
-                    m.node(op, [x, m.positions])
+            let x = match (&shape.rotary, frequencies) {
+                (Some(rotary), Some(frequencies)) if turn => {
+                    m.node(Op::Rotary { scale: Float::new(f64::from(rotary.scale)) }, [x, m.positions, frequencies])
                 }
                 _ => x,
             };
@@ -265,6 +309,17 @@ impl ModelBuilder {
         self.node(Op::Reshape { shape: dims(&[heads * head_size]) }, [z])
     }
 
+    /// The constant with these numbers, which layers share.
+    fn frequencies(&mut self, values: &Arc<[f32]>) -> NodeId {
+        if let Some((_, node)) = self.frequencies.iter().find(|(known, _)| known == values) {
+            return *node;
+        }
+        let tensor = crate::tensor::Tensor::new([values.len()], values.to_vec());
+        let node = self.node(Op::Const { value: (&tensor).into() }, []);
+        self.frequencies.push((values.clone(), node));
+        node
+    }
+
     /// The finished model; `output` is what it returns, the logits.
     ///
     /// # Errors
@@ -302,11 +357,14 @@ impl ModelBuilder {
         let hooks: Vec<Hook> =
             self.hooks.iter().map(|(name, node)| Hook { name: name.clone(), node: *node, stage: stage_of(*node) }).collect();
         let reached_from = reachability(&self.graph, &hooks);
+        let mut seen = vec![usize::MAX; self.graph.len()];
         let modules = self
             .modules
             .iter()
-            .map(|(path, input, output)| {
-                let (closed, positionwise) = inspect(&self.graph, &stages, self.tokens, *input, *output);
+            .enumerate()
+            .map(|(at, (path, input, output))| {
+                let mut first_visit = |node: NodeId| std::mem::replace(&mut seen[node.index()], at) != at;
+                let (closed, positionwise) = inspect(&self.graph, &stages, self.tokens, *input, *output, &mut first_visit);
                 let module = Module { path: path.clone(), input: id_at(*input), output: id_at(*output), closed, positionwise };
                 (path.clone(), module)
             })
@@ -361,24 +419,28 @@ fn connect(graph: &Graph, stages: &mut [Stage], output: NodeId) {
 /// would otherwise have the same source: they can be written apart, and an engine could not tell them apart.
 fn sources(graph: &Graph) -> Vec<NodeId> {
     let mut own = vec![false; graph.len()];
-    loop {
-        let mut sources: Vec<NodeId> = Vec::with_capacity(graph.len());
-        for (id, node) in graph.nodes() {
-            let transparent = matches!(node.op, Op::Hook { .. }) && !own[id.index()];
-            sources.push(if transparent { sources[node.operands[0].index()] } else { id });
-        }
-        let clash = graph.nodes().find_map(|(_, node)| {
-            node.operands.iter().enumerate().find_map(|(at, &operand)| {
-                let other =
-                    node.operands[..at].iter().find(|other| **other != operand && sources[other.index()] == sources[operand.index()])?;
-                [operand, *other].into_iter().find(|id| matches!(graph.node(*id).op, Op::Hook { .. }))
-            })
+    let mut sources: Vec<NodeId> = Vec::with_capacity(graph.len());
+    while sources.len() < graph.len() {
+        let id = NodeId::new(sources.len());
+        let node = graph.node(id);
+        let is_hook = |id: NodeId| matches!(graph.node(id).op, Op::Hook { .. });
+        let clash = node.operands.iter().enumerate().find_map(|(at, &operand)| {
+            let same = |other: &&NodeId| **other != operand && sources[other.index()] == sources[operand.index()];
+            let other = node.operands[..at].iter().find(same)?;
+            // One of them has not its own value as its source: a hook that is not its own yet.
+            [operand, *other].into_iter().find(|id| is_hook(*id) && !own[id.index()])
         });
         match clash {
-            Some(hook) => own[hook.index()] = true,
-            None => return sources,
+            // What follows from the hook has another source now.
+            Some(hook) => {
+                own[hook.index()] = true;
+                sources.truncate(hook.index());
+            }
+            None if is_hook(id) && !own[id.index()] => sources.push(sources[node.operands[0].index()]),
+            None => sources.push(id),
         }
     }
+    sources
 }
 
 /// For each hook, the hooks that its value depends on.
@@ -392,7 +454,7 @@ fn reachability(graph: &Graph, hooks: &[Hook]) -> Vec<Bits> {
     };
     let mut rows = Vec::with_capacity(hooks.len());
     for (id, node) in graph.nodes() {
-        let mut bits = Bits::new(hooks.len());
+        let mut bits = Bits::default();
         for operand in &node.operands {
             if let Some(other) = &from[operand.index()] {
                 bits.join(other);
@@ -413,12 +475,18 @@ fn reachability(graph: &Graph, hooks: &[Hook]) -> Vec<Bits> {
 }
 
 /// Whether `output` follows from `input` alone, and whether it does so position by position.
-fn inspect(graph: &Graph, stages: &[Stage], tokens: NodeId, input: NodeId, output: NodeId) -> (bool, bool) {
-    let mut seen = vec![false; output.index() + 1];
+fn inspect(
+    graph: &Graph,
+    stages: &[Stage],
+    tokens: NodeId,
+    input: NodeId,
+    output: NodeId,
+    first_visit: &mut dyn FnMut(NodeId) -> bool,
+) -> (bool, bool) {
     let mut stack = vec![output];
     let (mut closed, mut positionwise) = (true, true);
     while let Some(node) = stack.pop() {
-        if node == input || std::mem::replace(&mut seen[node.index()], true) {
+        if node == input || !first_visit(node) {
             continue;
         }
         if node < input && !is_leaf(&graph.node(node).op) || node == tokens {
