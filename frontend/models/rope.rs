@@ -28,17 +28,20 @@ impl Rope {
             Some(_) => together,
             None => fields.object("rope_scaling.")?,
         };
-        let base_in = together.filter(|together| together.value("rope_theta").is_some());
-        let base = base_in.map_or(fields.maybe_number(theta), |together| together.maybe_number("rope_theta"))?.unwrap_or(10_000.0);
+        let (of, name) = match together.filter(|together| together.value("rope_theta").is_some()) {
+            Some(together) => (together, "rope_theta"),
+            None => (fields, theta),
+        };
+        let base = of.maybe_number(name)?.unwrap_or(10_000.0);
         if base <= 1.0 {
-            return Err(base_in.map_or(fields, |together| together).error(theta, format!("is {base}, but must be greater than 1")));
+            return Err(of.error(name, format!("is {base}, but must be greater than 1")));
         }
         let Some(scaling) = scaling else { return Ok(Rope { shape: RotaryShape::new(base, rotated), context }) };
-        let kind = match scaling.text("rope_type")? {
-            Some(kind) => Some(kind),
-            None => scaling.text("type")?,
+        let kind = match (scaling.text("rope_type")?, scaling.text("type")?) {
+            (Some(new), Some(old)) if new != old => return Err(scaling.error("type", format!("is `{old}`, but `rope_type` is `{new}`"))),
+            (new, old) => new.or(old).unwrap_or("default"),
         };
-        let known: &[&str] = match kind.unwrap_or("default") {
+        let known: &[&str] = match kind {
             "default" => &[],
             "linear" => &["factor"],
             "dynamic" => &["factor", "original_max_position_embeddings"],
@@ -54,10 +57,10 @@ impl Rope {
         };
         let always = ["rope_type", "type", "rope_theta", "finetuned"];
         if let Some(other) = scaling.names().find(|name| !always.contains(name) && !known.contains(name)) {
-            return Err(scaling.error(other, format!("is not known for the rotary embedding `{}`", kind.unwrap_or("default"))));
+            return Err(scaling.error(other, format!("is not known for the rotary embedding `{kind}`")));
         }
         let usual = RotaryShape::new(base, rotated).inverse_frequencies;
-        let (frequencies, scale, context) = match kind.unwrap_or("default") {
+        let (frequencies, scale, context) = match kind {
             "linear" => (linear(&usual, positive(scaling, "factor")?), 1.0, context),
             "llama3" => (llama3(&usual, scaling)?, 1.0, context),
             "yarn" => {

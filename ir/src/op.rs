@@ -448,10 +448,10 @@ ops! {
         eps: Float,
     }
     /// Rotary position embedding, Hugging Face's `rotate_half` form: `rotary(x, positions, inverse_frequencies)` with x
-    /// [B, T, heads, size], positions i64 [B, T] and inverse frequencies f32 [pairs].
+    /// [B, T, heads, size], positions i64 [B, T] and an f32 inverse frequency for each pair of elements that turns.
     ///
-    /// Pair i of a head (elements i and i + pairs) turns by the position times inverse frequency i, in f32; the elements
-    /// after all pairs stay as they are. The usual inverse frequencies are 1 / base^(i / pairs); ways of scaling are data.
+    /// Of P pairs, pair i (elements i and i + P of each head) turns by the position times inverse frequency i, in f32; the
+    /// elements after all pairs stay as they are. Usual inverse frequencies are 1 / base^(i / P); scaling them is data.
     Rotary = "rotary" (Exactly(3), Anywhere) {
         /// What cosines and sines are multiplied by.
         scale: Float = Float::new(1.0),
