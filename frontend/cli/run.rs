@@ -34,6 +34,7 @@ pub(super) fn run(args: &RunArgs, terminal: &Terminal) -> Outcome {
     }
     let program = Program::open(&args.program, terminal)?;
     let verified = program.verify().map_err(|errors| Failure::in_source(errors, &program.source))?;
+    program.load_models(&verified, terminal)?;
     let mut logs = vec![];
     // The first line that could not be written ends the command, but not before the results are saved.
     let mut closed: io::Result<()> = Ok(());

@@ -4,10 +4,13 @@
 //! models/smollm2-b179c9523d0e6a0f/    complete models, each with its manifest
 //! locks/smollm2-b179c9523d0e6a0f      one lock file a model: whoever holds it may write that model
 //! tmp/smollm2-b179c9523d0e6a0f/       work in progress of whoever holds the lock
+//! digests/                            SHA-256 of the user's own files, as long as they do not change
 //! ```
 //!
 //! A folder below `models/` comes into being by one rename, so it is complete or not there at all. What lies in `tmp/` while
 //! nobody holds its lock was left by a process that died, and is removed by the next one that builds something.
+
+mod digest;
 
 use std::{
     collections::BTreeMap,
@@ -23,16 +26,21 @@ use irc_ir::{
     diagnostic::{Diagnostic, Span},
 };
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+
+use digest::DIGESTS;
+pub(super) use digest::{Recorded, sha256_of, sha256_of_reader, sha256_of_text};
 
 /// The configuration, as Hugging Face writes it.
 pub const CONFIG: &str = "config.json";
 /// The tokenizer, as Hugging Face writes it.
 pub const TOKENIZER: &str = "tokenizer.json";
+/// How its makers let the model write, as Hugging Face writes it.
+pub const GENERATION: &str = "generation_config.json";
 /// The weights: a safetensors file. The name ends in `.data` because engines accept only such a name for external data.
 pub const WEIGHTS: &str = "weights.data";
 const MANIFEST: &str = "manifest.json";
-const FILES: [&str; 3] = [CONFIG, TOKENIZER, WEIGHTS];
+/// The files of a model, and whether none can be without.
+const FILES: [(&str, bool); 4] = [(CONFIG, true), (TOKENIZER, false), (GENERATION, false), (WEIGHTS, true)];
 
 /// Raised whenever a folder of an older version could be misread.
 const VERSION: u32 = 1;
@@ -133,6 +141,11 @@ pub struct CachedModel {
 }
 
 impl CachedModel {
+    /// Whether a folder is one of a cache: it has a manifest.
+    pub(super) fn is_at(folder: &Path) -> bool {
+        folder.join(MANIFEST).is_file()
+    }
+
     /// Opens a model's folder: the manifest, that every file is there in its full size, and the header of the weights.
     ///
     /// The contents of the weights are not read; [`CachedModel::verify`] does that.
@@ -158,9 +171,11 @@ impl CachedModel {
             return Err(unusable(&path, "dtype", format!("the cached model has weights of type `{}`", manifest.dtype)));
         }
         // Names are compared, never joined to a path: a manifest cannot point outside its folder.
-        for file in FILES {
-            let Some(record) = manifest.files.get(file) else {
-                return Err(unusable(&path, "files", format!("the manifest does not list {file}")));
+        for (file, needed) in FILES {
+            let record = match manifest.files.get(file) {
+                Some(record) => record,
+                None if !needed => continue,
+                None => return Err(unusable(&path, "files", format!("the manifest does not list {file}"))),
             };
             let path = folder.join(file);
             let found =
@@ -197,7 +212,7 @@ impl CachedModel {
 
     /// Reads every file and compares it with the SHA-256 that was recorded when it was written.
     pub fn verify(&self, progress: OnProgress<'_>) -> Result<(), Diagnostic> {
-        for (name, record) in FILES.iter().filter_map(|name| Some((name, self.manifest.files.get(*name)?))) {
+        for (name, record) in FILES.iter().filter_map(|(name, _)| Some((name, self.manifest.files.get(*name)?))) {
             let path = self.folder.join(name);
             let found = sha256_of(&path, progress)?;
             if found != record.sha256 {
@@ -218,9 +233,9 @@ impl CachedModel {
         self.folder.join(CONFIG)
     }
 
-    /// The tokenizer.
-    pub fn tokenizer(&self) -> PathBuf {
-        self.folder.join(TOKENIZER)
+    /// The tokenizer, if the model came with one.
+    pub fn tokenizer(&self) -> Option<PathBuf> {
+        self.manifest.files.contains_key(TOKENIZER).then(|| self.folder.join(TOKENIZER))
     }
 
     /// The weights, as safetensors.
@@ -323,6 +338,7 @@ impl Cache {
     /// A model that another process is fetching at the moment stays.
     pub fn clean(&self) -> Result<u64, Diagnostic> {
         let mut freed = self.sweep()?;
+        remove(&self.root.join(DIGESTS))?;
         for folder in children(&self.root.join("models"))? {
             freed += self.remove_folder(&folder)?;
         }
@@ -447,6 +463,12 @@ fn children(folder: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
     Ok(paths)
 }
 
+/// The path, so that it ends in a name: `.` and `..` are resolved.
+pub(super) fn named(path: &Path) -> PathBuf {
+    let whole = if path.file_name().is_none() { path.canonicalize().ok() } else { None };
+    whole.unwrap_or_else(|| path.to_owned())
+}
+
 /// The bytes of all files below a folder; what cannot be read counts nothing.
 pub(super) fn size_of(path: &Path) -> u64 {
     let Ok(found) = fs::symlink_metadata(path) else { return 0 };
@@ -496,68 +518,6 @@ fn sync_folder(path: &Path) {
     }
 }
 
-/// A file of a model that is being written: counts and hashes what goes into it.
-pub(super) struct Recorded {
-    path: PathBuf,
-    file: File,
-    hash: Sha256,
-    bytes: u64,
-}
-
-impl Recorded {
-    pub(super) fn create(path: &Path) -> Result<Recorded, Diagnostic> {
-        let file = File::create(path).map_err(|error| cannot("write", path, &error))?;
-        Ok(Recorded { path: path.to_owned(), file, hash: Sha256::new(), bytes: 0 })
-    }
-
-    /// Waits until the bytes are on the disk: a rename must not become durable before what it names.
-    pub(super) fn finish(self) -> Result<FileRecord, Diagnostic> {
-        self.file.sync_all().map_err(|error| cannot("write", &self.path, &error))?;
-        Ok(FileRecord { bytes: self.bytes, sha256: hex(self.hash) })
-    }
-}
-
-impl Write for Recorded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(bytes)?;
-        self.hash.update(&bytes[..count]);
-        self.bytes += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-/// SHA-256 of a file, in hexadecimal.
-pub(super) fn sha256_of(path: &Path, progress: OnProgress<'_>) -> Result<String, Diagnostic> {
-    let mut file = File::open(path).map_err(|error| cannot("open", path, &error))?;
-    let total = file.metadata().map_or(0, |file| file.len());
-    sha256_of_reader(&mut file, total, progress).map_err(|error| cannot("read", path, &error))
-}
-
-/// SHA-256 of all that a reader gives, in hexadecimal.
-pub(super) fn sha256_of_reader(reader: &mut dyn Read, total: u64, progress: OnProgress<'_>) -> io::Result<String> {
-    let (mut hash, mut buffer, mut done) = (Sha256::new(), vec![0; 1 << 18], 0);
-    loop {
-        progress(Progress { stage: Stage::Checking, done, total });
-        match reader.read(&mut buffer) {
-            Ok(0) => return Ok(hex(hash)),
-            Ok(count) => {
-                hash.update(&buffer[..count]);
-                done += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The system refuses to do something with a file.
 pub(super) fn cannot(what: &str, path: &Path, error: &io::Error) -> Diagnostic {
     let diagnostic = Diagnostic::error(Code::E0010, format!("cannot {what} {}: {error}", path.display())).label(Span::file(path, ""), "");
@@ -576,6 +536,17 @@ fn unusable(path: &Path, field: &str, message: impl Into<String>) -> Diagnostic 
         .label(Span::file(path, field), "")
         .help("fetch the model again (`irc model fetch smollm2`, or as it was fetched before): what is damaged is replaced")
         .help("`irc cache clean` empties the cache")
+}
+
+#[cfg(test)]
+impl CachedModel {
+    /// The shape and the elements of a weight.
+    pub(super) fn floats(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
+        let bytes = fs::read(self.weights()).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let view = tensors.tensor(name).unwrap();
+        (view.shape().to_vec(), view.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    }
 }
 
 /// A folder for one test, removed at its end.

@@ -4,6 +4,11 @@
 //! anything is allocated, every tensor must lie inside the file and apart from the others, and what does not fit is a
 //! [`Diagnostic`] that names the field. Lists stay in the mapped file and are read when asked for.
 
+mod architecture;
+mod blocks;
+#[cfg(test)]
+pub(super) mod build;
+
 use std::{
     collections::{BTreeMap, HashMap},
     fs::File,
@@ -11,14 +16,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use half::f16;
 use irc_ir::{
     code::Code,
     diagnostic::{Diagnostic, Span},
 };
 use memmap2::Mmap;
 
-use super::cache::cannot;
+use super::{
+    cache::cannot,
+    convert::{Order, Tensor},
+};
+pub(super) use architecture::convert;
+use blocks::{FORMATS, Format};
 
 /// A GGUF file, open and checked.
 #[derive(Debug)]
@@ -54,114 +63,6 @@ impl TensorInfo {
     }
 }
 
-/// A tensor whose format can be decoded.
-#[derive(Clone, Copy, Debug)]
-pub struct Tensor<'a> {
-    info: &'a TensorInfo,
-    bytes: &'a [u8],
-    block: usize,
-    block_bytes: usize,
-    decode: Decode,
-}
-
-impl<'a> Tensor<'a> {
-    /// The row of the tensor table.
-    pub fn info(&self) -> &'a TensorInfo {
-        self.info
-    }
-
-    /// The number of neighbours along the last dimension that are stored together; 1 where nothing is quantized.
-    pub fn block(&self) -> usize {
-        self.block
-    }
-
-    /// Decodes the elements from `start` on, in row-major order, into `out`.
-    ///
-    /// # Panics
-    /// Where `start` or the length of `out` is not a multiple of [`Tensor::block`], or the end is past the tensor's end.
-    pub fn read(&self, start: usize, out: &mut [f32]) {
-        assert!(start.is_multiple_of(self.block) && out.len().is_multiple_of(self.block), "{}: not whole blocks", self.info.name);
-        let (first, count) = (start / self.block, out.len() / self.block);
-        (self.decode)(&self.bytes[first * self.block_bytes..][..count * self.block_bytes], out);
-    }
-
-    /// The number of elements.
-    pub fn elements(&self) -> usize {
-        self.bytes.len() / self.block_bytes * self.block
-    }
-}
-
-/// Whole blocks to as many f32 as they hold.
-type Decode = fn(&[u8], &mut [f32]);
-
-/// An element format of ggml.
-struct Format {
-    id: u32,
-    name: &'static str,
-    block: usize,
-    bytes: usize,
-    decode: Option<Decode>,
-}
-
-impl Format {
-    fn find(id: u32) -> Option<&'static Format> {
-        FORMATS.iter().find(|format| format.id == id)
-    }
-}
-
-// Decoding is ours: candle-core, the well-kept library for it, brings 127 crates for what is 25 lines here, and of the small
-// ones ggml-quants has one old release and gguf-rs-lib does not decode. Sums are rounded in the order of `gguf.quants`.
-const FORMATS: &[Format] = &[
-    Format { id: 0, name: "F32", block: 1, bytes: 4, decode: Some(f32_values) },
-    Format { id: 1, name: "F16", block: 1, bytes: 2, decode: Some(f16_values) },
-    Format { id: 2, name: "Q4_0", block: 32, bytes: 18, decode: None },
-    Format { id: 3, name: "Q4_1", block: 32, bytes: 20, decode: Some(q4_1_values) },
-    Format { id: 6, name: "Q5_0", block: 32, bytes: 22, decode: None },
-    Format { id: 7, name: "Q5_1", block: 32, bytes: 24, decode: None },
-    Format { id: 8, name: "Q8_0", block: 32, bytes: 34, decode: Some(q8_0_values) },
-    Format { id: 10, name: "Q2_K", block: 256, bytes: 84, decode: None },
-    Format { id: 11, name: "Q3_K", block: 256, bytes: 110, decode: None },
-    Format { id: 12, name: "Q4_K", block: 256, bytes: 144, decode: None },
-    Format { id: 13, name: "Q5_K", block: 256, bytes: 176, decode: None },
-    Format { id: 14, name: "Q6_K", block: 256, bytes: 210, decode: None },
-    Format { id: 30, name: "BF16", block: 1, bytes: 2, decode: None },
-];
-
-fn f32_values(bytes: &[u8], out: &mut [f32]) {
-    for (value, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
-        *value = f32::from_le_bytes(*bytes);
-    }
-}
-
-fn f16_values(bytes: &[u8], out: &mut [f32]) {
-    for (value, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
-        *value = f16::from_le_bytes(*bytes).to_f32();
-    }
-}
-
-/// A scale, then 32 signed bytes.
-fn q8_0_values(bytes: &[u8], out: &mut [f32]) {
-    for (values, block) in out.as_chunks_mut::<32>().0.iter_mut().zip(bytes.as_chunks::<34>().0) {
-        let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
-        for (value, byte) in values.iter_mut().zip(&block[2..]) {
-            *value = f32::from(byte.cast_signed()) * scale;
-        }
-    }
-}
-
-/// A scale and a smallest value, then 16 bytes whose low halves are the first 16 values and whose high halves the rest.
-fn q4_1_values(bytes: &[u8], out: &mut [f32]) {
-    for (values, block) in out.as_chunks_mut::<32>().0.iter_mut().zip(bytes.as_chunks::<20>().0) {
-        let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
-        let least = f16::from_le_bytes([block[2], block[3]]).to_f32();
-        let (low, high) = values.split_at_mut(16);
-        for ((low, high), byte) in low.iter_mut().zip(high).zip(&block[4..]) {
-            *low = f32::from(byte & 15) * scale + least;
-            *high = f32::from(byte >> 4) * scale + least;
-        }
-    }
-}
-
 impl Gguf {
     /// Opens a file and checks its header, metadata and tensor table.
     pub fn open(path: &Path) -> Result<Gguf, Diagnostic> {
@@ -186,8 +87,13 @@ impl Gguf {
         &self.layout.tensors
     }
 
+    /// Whether there is a tensor of this name.
+    pub fn has_tensor(&self, name: &str) -> bool {
+        self.layout.by_name.contains_key(name)
+    }
+
     /// The tensor called `name`, if it is there and can be decoded.
-    pub fn tensor(&self, name: &str) -> Result<Tensor<'_>, Diagnostic> {
+    pub(super) fn tensor(&self, name: &str) -> Result<Tensor<'_>, Diagnostic> {
         let Some(&at) = self.layout.by_name.get(name) else {
             return Err(fault(&self.path, name, format!("has no tensor `{name}`")));
         };
@@ -201,12 +107,14 @@ impl Gguf {
             )
             .help(format!("formats that it can: {}; llama.cpp's `llama-quantize --allow-requantize` rewrites a file", known.join(", "))));
         };
-        Ok(Tensor { info, bytes: &self.map[info.bytes.clone()], block: format.block, block_bytes: format.bytes, decode })
+        let bytes = &self.map[info.bytes.clone()];
+        let (block, block_bytes) = (format.block, format.bytes);
+        Ok(Tensor { name: &info.name, shape: &info.shape, bytes, block, block_bytes, decode, order: Order::Same })
     }
 
-    /// Whether the metadata has this key.
-    pub fn has(&self, key: &str) -> bool {
-        self.layout.metadata.contains_key(key)
+    /// The keys of the metadata.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.layout.metadata.keys().map(String::as_str)
     }
 
     /// A whole number that is not negative.
@@ -222,6 +130,14 @@ impl Gguf {
     pub fn float(&self, key: &str) -> Result<Option<f64>, Diagnostic> {
         self.get(key, "a finite floating-point number", |value| match *value {
             Value::Float(value) if value.is_finite() => Some(value),
+            _ => None,
+        })
+    }
+
+    /// Yes or no.
+    pub fn flag(&self, key: &str) -> Result<Option<bool>, Diagnostic> {
+        self.get(key, "true or false", |value| match *value {
+            Value::Bool(value) => Some(value),
             _ => None,
         })
     }
@@ -302,7 +218,7 @@ enum Value {
     Uint(u64),
     Int(i64),
     Float(f64),
-    Bool,
+    Bool(bool),
     Text(Range<usize>),
     List { item: u32, count: usize, at: Range<usize> },
 }
@@ -506,10 +422,7 @@ impl<'a> Cursor<'a> {
             UINT32 => Value::Uint(self.u32()?.into()),
             INT32 => Value::Int(i32::from_le_bytes(self.array()?).into()),
             6 => Value::Float(f32::from_le_bytes(self.array()?).into()),
-            BOOL => {
-                self.take(1)?;
-                Value::Bool
-            }
+            BOOL => Value::Bool(self.array::<1>()?[0] != 0),
             STRING => {
                 let length = self.text()?.len();
                 Value::Text(self.at - length..self.at)
@@ -563,94 +476,6 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Writes small GGUF files for tests.
-#[cfg(test)]
-pub(super) mod build {
-    /// A file in the making.
-    #[derive(Clone, Default)]
-    pub(crate) struct Builder {
-        metadata: Vec<u8>,
-        keys: u64,
-        tensors: Vec<(String, Vec<u64>, u32, Vec<u8>)>,
-    }
-
-    fn text(out: &mut Vec<u8>, text: &str) {
-        out.extend((text.len() as u64).to_le_bytes());
-        out.extend(text.as_bytes());
-    }
-
-    impl Builder {
-        fn key(&mut self, key: &str, kind: u32) -> &mut Vec<u8> {
-            text(&mut self.metadata, key);
-            self.metadata.extend(kind.to_le_bytes());
-            self.keys += 1;
-            &mut self.metadata
-        }
-
-        pub(crate) fn uint(mut self, key: &str, value: u32) -> Self {
-            self.key(key, super::UINT32).extend(value.to_le_bytes());
-            self
-        }
-
-        pub(crate) fn float(mut self, key: &str, value: f32) -> Self {
-            self.key(key, 6).extend(value.to_le_bytes());
-            self
-        }
-
-        pub(crate) fn text(mut self, key: &str, value: &str) -> Self {
-            text(self.key(key, super::STRING), value);
-            self
-        }
-
-        pub(crate) fn texts(mut self, key: &str, values: &[&str]) -> Self {
-            let out = self.key(key, super::ARRAY);
-            out.extend(super::STRING.to_le_bytes());
-            out.extend((values.len() as u64).to_le_bytes());
-            values.iter().for_each(|value| text(out, value));
-            self
-        }
-
-        pub(crate) fn ints(mut self, key: &str, values: &[i32]) -> Self {
-            let out = self.key(key, super::ARRAY);
-            out.extend(super::INT32.to_le_bytes());
-            out.extend((values.len() as u64).to_le_bytes());
-            values.iter().for_each(|value| out.extend(value.to_le_bytes()));
-            self
-        }
-
-        /// A tensor with its shape in PyTorch's order.
-        pub(crate) fn tensor(mut self, name: &str, shape: &[u64], type_id: u32, bytes: Vec<u8>) -> Self {
-            self.tensors.push((name.into(), shape.iter().rev().copied().collect(), type_id, bytes));
-            self
-        }
-
-        pub(crate) fn floats(self, name: &str, shape: &[u64], values: impl IntoIterator<Item = f32>) -> Self {
-            self.tensor(name, shape, 0, values.into_iter().flat_map(f32::to_le_bytes).collect())
-        }
-
-        pub(crate) fn bytes(&self) -> Vec<u8> {
-            let mut out = b"GGUF\x03\0\0\0".to_vec();
-            out.extend((self.tensors.len() as u64).to_le_bytes());
-            out.extend(self.keys.to_le_bytes());
-            out.extend(&self.metadata);
-            let mut offset = 0u64;
-            for (name, shape, type_id, bytes) in &self.tensors {
-                text(&mut out, name);
-                out.extend((shape.len() as u32).to_le_bytes());
-                shape.iter().for_each(|dim| out.extend(dim.to_le_bytes()));
-                out.extend(type_id.to_le_bytes());
-                out.extend(offset.to_le_bytes());
-                offset = (offset + bytes.len() as u64).next_multiple_of(32);
-            }
-            for (.., bytes) in &self.tensors {
-                out.resize(out.len().next_multiple_of(32), 0);
-                out.extend(bytes);
-            }
-            out
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::{build::Builder, *};
@@ -674,7 +499,7 @@ mod tests {
             .tensor("f16", &[2], 1, vec![0, 0x3c, 0, 0xc0])
             .tensor("q8", &[1, 32], 8, q8)
             .tensor("q4", &[32], 3, q4)
-            .tensor("q4_k", &[256], 12, vec![0; 144])
+            .tensor("iq4_xs", &[256], 23, vec![0; 136])
     }
 
     #[test]
@@ -694,16 +519,16 @@ mod tests {
             tensor.read(0, &mut values);
             values
         };
-        assert_eq!(file.tensor("f32").unwrap().info().shape(), [2, 3]);
+        assert_eq!(file.tensor("f32").unwrap().shape, [2, 3]);
         assert_eq!(values("f32"), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
         assert_eq!(values("f16"), [1.0, -2.0]);
         assert_eq!(values("q8"), (-16..16).map(|at| at as f32).collect::<Vec<_>>());
         // Scale 0.5, smallest value -1.
         let q4 = values("q4");
         assert_eq!((q4[0], q4[15], q4[16], q4[31]), (-1.0, 6.5, 6.5, -1.0));
-        let error = file.tensor("q4_k").unwrap_err();
+        let error = file.tensor("iq4_xs").unwrap_err();
         assert_eq!(error.code, Code::E0011);
-        assert!(error.message.contains("`q4_k` as Q4_K"), "{error}");
+        assert!(error.message.contains("`iq4_xs` as IQ4_XS"), "{error}");
     }
 
     #[test]

@@ -1,0 +1,32 @@
+"""Records what transformers makes of the models in tests/data/tiny-*, for tests/cli.rs.
+
+    python3 tests/scripts/record_folders.py
+
+needs torch and transformers (4.51), and writes tests/data/tiny.json: for each folder the token ids of a prompt, and the logits
+of its last token in f32.
+"""
+
+import json
+import pathlib
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+DATA = pathlib.Path(__file__).parent.parent / "data"
+PROMPT = "The Eiffel Tower is in the city of"
+
+
+def main():
+    recorded = {"prompt": PROMPT}
+    for folder in ["tiny-llama", "tiny-gpt2"]:
+        tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(DATA / folder / "tokenizer.json"))
+        model = AutoModelForCausalLM.from_pretrained(DATA / folder, torch_dtype=torch.float32).eval()
+        ids = tokenizer(PROMPT, return_tensors="pt", add_special_tokens=False).input_ids
+        with torch.no_grad():
+            logits = model(ids).logits[0, -1]
+        # repr gives the shortest decimals that read back as the same f64, and every f32 is one.
+        recorded[folder] = {"ids": ids[0].tolist(), "logits": logits.tolist()}
+    (DATA / "tiny.json").write_text(json.dumps(recorded) + "\n")
+
+
+main()
