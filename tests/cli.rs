@@ -231,6 +231,64 @@ fn models_can_be_looked_into() {
     assert_eq!(folder.irc(&["cache", "clean"]).ends_with(0).out, "0 bytes are free again\n");
 }
 
+/// The folders in tests/data against transformers (`tests/scripts/record_folders.py`): the logits of the last token within 1e-4
+/// of their norm.
+#[test]
+fn folders_of_hugging_face_run() {
+    let data = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let recorded: Json = serde_json::from_slice(&fs::read(data.join("tiny.json")).unwrap()).unwrap();
+    let folder = Folder::new("folders");
+    for name in ["tiny-llama"] {
+        let path = data.join(name).display().to_string();
+        let program = folder.file(
+            "logits.ig",
+            &format!(
+                "graph @logits models {{ m: {path:?} }} {{\n  %f = forward({}) {{model: m}}\n  \
+                 save index(read(%f) {{hook: \"lm_head.output\"}}) {{dim: 1, index: -1}} as \"logits\"\n}}\n",
+                recorded["prompt"]
+            ),
+        );
+        let numbers = |json: &Json| json.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect::<Vec<f64>>();
+        let ran = folder.irc(&["run", &program, "--json"]).ends_with(0);
+        assert!(ran.err.contains("converting weights"), "{}", ran.err);
+        let (found, wanted) = (numbers(&ran.json()["saves"][0]["values"]), numbers(&recorded[name]["logits"]));
+        let distance = found.iter().zip(&wanted).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+        let norm = wanted.iter().map(|b| b.powi(2)).sum::<f64>().sqrt();
+        assert!(found.len() == wanted.len() && distance <= 1e-4 * norm, "{name}: {distance} of {norm}");
+        // Converted once, and only then.
+        assert!(!folder.irc(&["run", &program, "--json"]).ends_with(0).err.contains("converting"));
+        folder.irc(&["model", "verify", &path]).ends_with(0);
+        let fetched = folder.irc(&["model", "fetch", "mine", "--from", &path]).ends_with(0);
+        assert!(fetched.out.starts_with("mine: "), "{}", fetched.out);
+        folder.irc(&["run", &program, "--model", "mine", "--quiet"]).ends_with(0);
+    }
+}
+
+#[test]
+fn a_configuration_is_enough_to_check() {
+    let folder = Folder::new("handle");
+    let data = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny-llama");
+    let path = folder.0.join("tiny").display().to_string();
+    fs::create_dir_all(&path).unwrap();
+    folder.irc(&["model", "info", &path]).ends_with(3);
+    fs::copy(data.join("config.json"), folder.0.join("tiny/config.json")).unwrap();
+    let hooks = folder.irc(&["model", "hooks", &path, "model.layers.{0..3}.output"]).ends_with(0).out;
+    assert!(hooks.lines().count() == 4 && hooks.starts_with("model.layers.0.output  tensor<BxTx32xf32>\n"), "{hooks}");
+    let info = folder.irc(&["model", "info", &path]).ends_with(0).out;
+    assert!(info.contains("has no weights here"), "{info}");
+
+    let program = "graph @p { models } { save read(forward([[1, 2, 3]]) {model: m}) {hook: \"lm_head.output\"} as \"l\" }";
+    let program = folder.file("p.ig", &program.replace("{ models }", &format!("models {{ m: {path:?} }}")));
+    folder.irc(&["check", &program]).ends_with(0);
+    let ran = folder.irc(&["run", &program]).ends_with(3);
+    assert!(ran.err.contains("error[E4002]") && ran.err.contains("missing: model.safetensors"), "{}", ran.err);
+    let prompt = folder.file("prompt.ig", &fs::read_to_string(&program).unwrap().replace("[[1, 2, 3]]", "\"a text\""));
+    let checked = folder.irc(&["check", &prompt]).ends_with(1);
+    assert!(checked.err.contains("error[E2008]") && checked.err.contains("tokenizer.json"), "{}", checked.err);
+    fs::copy(data.join("tokenizer.json"), folder.0.join("tiny/tokenizer.json")).unwrap();
+    folder.irc(&["check", &prompt]).ends_with(0);
+}
+
 #[test]
 fn prompts_are_shown_as_tokens() {
     let folder = Folder::new("tokens");
