@@ -400,3 +400,66 @@ fn write_transposed(tensor: &Tensor<'_>, rows: usize, columns: usize, put: &mut 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows in the order in which llama.cpp's converter writes them, each by its number in the Hugging Face checkpoint.
+    #[test]
+    fn orders_are_those_of_the_converter() {
+        // `permute`: reshape(heads, 2, half, …).swapaxes(1, 2).
+        let (heads, half) = (3, 4);
+        let mut stored = vec![];
+        for head in 0..heads {
+            for at in 0..half {
+                stored.extend([0, 1].map(|side| head * 2 * half + side * half + at));
+            }
+        }
+        let order = Order::Interleaved { half };
+        assert!((0..24).all(|row| stored[order.stored(row)] == row) && order.fits(24) && !order.fits(28));
+
+        // GPT-NeoX: reshape(heads, 3, size, …), then [:, 0], [:, 1] and [:, 2] one after the other.
+        let size = 5;
+        let mut stored = vec![];
+        for part in 0..3 {
+            for head in 0..heads {
+                stored.extend((0..size).map(|at| head * 3 * size + part * size + at));
+            }
+        }
+        let order = Order::Split { heads, size };
+        assert!((0..45).all(|row| stored[order.stored(row)] == row) && order.fits(45) && !order.fits(30));
+        assert!(!Order::Split { heads: usize::MAX, size: 2 }.fits(6) && !Order::Interleaved { half: 0 }.fits(6));
+    }
+
+    /// Every order, for a matrix that is turned, one that is not, and a vector.
+    #[test]
+    fn weights_in_every_order() {
+        let (rows, columns) = (12, 35);
+        let bytes: Vec<u8> = (0..rows * columns).flat_map(|value: usize| (value as f32).to_le_bytes()).collect();
+        let written = |order: Order, shape: &[usize], turned: bool| {
+            let bytes = &bytes[..shape.iter().product::<usize>() * 4];
+            let tensor = Tensor { name: "w", shape, bytes, block: 1, block_bytes: 4, decode: f32_values, order };
+            let mut values = vec![];
+            write_weight(&Weight { name: "w".into(), shape: vec![], tensor, turned }, &mut |part: &[f32]| {
+                values.extend(part.iter().map(|value| *value as usize));
+                Ok(())
+            })
+            .unwrap();
+            values
+        };
+        let row = |row: usize| row * columns..(row + 1) * columns;
+        let turned = |rows: &[usize]| (0..columns).flat_map(|at| rows.iter().map(move |row| row * columns + at)).collect::<Vec<_>>();
+        let all: Vec<usize> = (0..rows).collect();
+        for order in [Order::Same, Order::Interleaved { half: 3 }, Order::Split { heads: 2, size: 2 }] {
+            let stored: Vec<usize> = (0..rows).map(|row| order.stored(row)).collect();
+            let straight: Vec<usize> = stored.iter().flat_map(|at| row(*at)).collect();
+            assert_eq!(written(order, &[rows, columns], false), straight, "{order:?}");
+            assert_eq!(written(order, &[rows, columns], true), turned(&stored), "{order:?}");
+            assert_eq!(written(order, &[rows], false), stored, "{order:?}");
+        }
+        assert_eq!(written(Order::Transposed, &[rows, columns], false), turned(&all));
+        assert_eq!(written(Order::Transposed, &[rows, columns], true), (0..rows * columns).collect::<Vec<_>>());
+        assert_eq!(written(Order::Transposed, &[rows], false), all);
+    }
+}

@@ -583,13 +583,11 @@ mod tests {
             bytes[at] ^= flip;
             let _ = open(&config, &bytes);
         }
-        for at in 0..config.len() {
-            for flip in [0x01, 0x08, 0x80] {
-                let mut bytes = config.clone();
-                bytes[at] ^= flip;
-                let folder = write(&path, &[("config.json", bytes)]);
-                let _ = folder.spec();
-            }
+        for (at, flip) in (0..config.len()).zip([0x01, 0x08, 0x80].into_iter().cycle()) {
+            let mut bytes = config.clone();
+            bytes[at] ^= flip;
+            let folder = write(&path, &[("config.json", bytes)]);
+            let _ = folder.spec();
         }
         // Headers that lie: a length beyond the file, offsets that overlap or run past the end, sizes that overflow.
         let lie = |header: &str| [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 64]].concat();

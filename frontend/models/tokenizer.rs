@@ -10,7 +10,7 @@ use irc_ir::{
 };
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{self, SeqAccess, Visitor},
+    de::{self, DeserializeOwned, SeqAccess, Visitor},
 };
 use serde_json::json;
 use tokenizers::{
@@ -164,11 +164,21 @@ impl fmt::Debug for Tokenizer {
 struct FromFile {
     #[serde(default)]
     added_tokens: Vec<Added>,
-    normalizer: Option<NormalizerWrapper>,
-    pre_tokenizer: Option<PreTokenizerWrapper>,
-    post_processor: Option<PostProcessorWrapper>,
-    decoder: Option<DecoderWrapper>,
+    // The library panics on parts that are no JSON (0.23.2, decoders), so they are read as such first.
+    #[serde(default)]
+    normalizer: serde_json::Value,
+    #[serde(default)]
+    pre_tokenizer: serde_json::Value,
+    #[serde(default)]
+    post_processor: serde_json::Value,
+    #[serde(default)]
+    decoder: serde_json::Value,
     model: BpeFromFile,
+}
+
+/// A part of the file in the library's type.
+fn part<T: DeserializeOwned>(field: &'static str, value: serde_json::Value) -> Result<Option<T>, (&'static str, String)> {
+    serde_json::from_value(value).map_err(|error| (field, error.to_string()))
 }
 
 /// A token that is found in the text before anything is merged.
@@ -254,8 +264,15 @@ impl FromFile {
             builder = builder.end_of_word_suffix(suffix);
         }
         let mut tokenizer = tokenizers::Tokenizer::new(builder.build().map_err(|error| ("model", error.to_string()))?);
+        // Such a table belongs to Unigram models, and the library trusts in its content.
+        if normalizer.to_string().contains("precompiled_charsmap") {
+            return Err(("normalizer", "it has a precompiled table of characters, which this version does not read".to_owned()));
+        }
+        let normalizer: Option<NormalizerWrapper> = part("normalizer", normalizer)?;
         tokenizer.with_normalizer(normalizer).map_err(|error| ("normalizer", error.to_string()))?;
-        tokenizer.with_pre_tokenizer(pre_tokenizer).with_post_processor(post_processor).with_decoder(decoder);
+        tokenizer.with_pre_tokenizer(part::<PreTokenizerWrapper>("pre_tokenizer", pre_tokenizer)?);
+        tokenizer.with_post_processor(part::<PostProcessorWrapper>("post_processor", post_processor)?);
+        tokenizer.with_decoder(part::<DecoderWrapper>("decoder", decoder)?);
         let (ids, tokens): (Vec<_>, Vec<_>) =
             added_tokens.into_iter().map(|added| ((added.id, added.token.content.clone()), added.token)).unzip();
         tokenizer.add_tokens(tokens).map_err(|error| ("added_tokens", error.to_string()))?;
@@ -427,6 +444,69 @@ mod tests {
         assert_eq!(tokenizer.decode(&[1, -1, 99, 7]), "a<id -1><id 99> a");
         assert_eq!((tokenizer.vocab_size(), tokenizer.piece(7), tokenizer.id("Ġa")), (11, Some("Ġa".into()), Some(7)));
         assert_eq!(Tokenizer::open(&scratch.0.join("none.json")).unwrap_err().code, Code::E0010);
+    }
+
+    /// A tokenizer of Hugging Face, cut short and with bytes changed: it opens and works, or ends in a diagnostic.
+    #[test]
+    fn damaged_files_end_in_diagnostics() {
+        let good = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny-llama/tokenizer.json")).unwrap();
+        // The same without white space, so that more of the bytes matter.
+        let good = serde_json::to_vec(&serde_json::from_slice::<serde_json::Value>(&good).unwrap()).unwrap();
+        let scratch = Scratch::new("tokenizer-damaged");
+        let path = scratch.0.join("tokenizer.json");
+        let open = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            let tokenizer = Tokenizer::open(&path)?;
+            let ids = tokenizer.encode("The Eiffel Tower, 1889: Ünïcode <|endoftext|> \u{1F5FC}")?;
+            tokenizer.decode(&ids);
+            Ok::<usize, Diagnostic>(ids.len())
+        };
+        let whole = open(&good).unwrap();
+        assert!(whole > 10);
+        for length in (0..good.len()).step_by(211) {
+            assert_eq!(open(&good[..length]).unwrap_err().code, Code::E0011, "{length}");
+        }
+        // What stands before and behind the vocabulary closely, the vocabulary and the merges here and there.
+        let vocabulary = good.windows(7).position(|bytes| bytes == b"\"vocab\"").unwrap();
+        let merges = good.windows(8).position(|bytes| bytes == b"\"merges\"").unwrap();
+        let first = vocabulary.min(merges);
+        for (at, flip) in (0..first).step_by(2).chain((first..good.len()).step_by(61)).zip([0x01, 0x02, 0x10, 0x80].into_iter().cycle()) {
+            let mut bytes = good.clone();
+            bytes[at] ^= flip;
+            if let Err(error) = open(&bytes) {
+                assert!(matches!(error.code, Code::E0011 | Code::E2004), "{at}: {error}");
+            }
+        }
+        // Parts that are well-formed and hostile.
+        let value: serde_json::Value = serde_json::from_slice(&good).unwrap();
+        let split = |regex: &str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
+        let precompiled = |map: &str| json!({"type": "Precompiled", "precompiled_charsmap": map});
+        for (field, part) in [
+            ("normalizer", precompiled("AAAA")),
+            ("normalizer", json!({"type": "Sequence", "normalizers": [precompiled("CAAAAAEAAAABAAAAYWJj")]})),
+            ("normalizer", json!({"precompiled_charsmap": "/////w=="})),
+            ("pre_tokenizer", split("(")),
+            ("pre_tokenizer", split("((a{1000}){1000}){1000}")),
+            (
+                "added_tokens",
+                json!([{"id": 4_294_967_295u32, "content": "zz", "single_word": false, "lstrip": true, "rstrip": true,
+                "normalized": true, "special": false}]),
+            ),
+        ] {
+            let mut value = value.clone();
+            value[field] = part;
+            let error = open(&serde_json::to_vec(&value).unwrap()).unwrap_err();
+            let place = error.labels.first().map(|label| label.span.clone());
+            assert!(error.code == Code::E0011 && place == Some(Span::file(&path, field)), "{error}");
+        }
+        // Fancy expressions go back and forth only so often.
+        for regex in ["((a|e| |f|T|h|i)*)*$x(?=q)", r"((a|e| |f|T|h|i)*)*\1$x(?=q)"] {
+            let mut value = value.clone();
+            value["pre_tokenizer"] = split(regex);
+            let _ = open(&serde_json::to_vec(&value).unwrap());
+        }
+        assert_eq!(open(&b"[".repeat(100_000)).unwrap_err().code, Code::E0011);
+        assert_eq!(open(&[b"{\"model\":".repeat(50_000), b"1".to_vec()].concat()).unwrap_err().code, Code::E0011);
     }
 
     #[test]
