@@ -287,6 +287,12 @@ impl FromFile {
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 
+/// The expression of OpenAI's cl100k and its relatives, as transformers writes it (`convert_slow_tokenizer.py`); they differ in
+/// how many digits belong together.
+fn tiktoken(digits: &str) -> String {
+    format!(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+}
+
 /// Writes the tokenizer of a GGUF file in Hugging Face's format.
 pub(super) fn write_json(file: &Gguf, out: &mut dyn Write) -> Result<(), Diagnostic> {
     let need = |key: &str| file.text(key)?.ok_or_else(|| file.missing(key));
@@ -296,13 +302,18 @@ pub(super) fn write_json(file: &Gguf, out: &mut dyn Write) -> Result<(), Diagnos
             file.fault("tokenizer.ggml.model", format!("has a tokenizer of the kind `{model}`; byte-level BPE, `gpt2`, is supported"))
         );
     }
-    let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
-    let pre_tokenizer = match need("tokenizer.ggml.pre")? {
-        "gpt-2" => byte_level,
+    let byte_level =
+        |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
+    let sequence = |first: serde_json::Value, use_regex: bool| json!({"type": "Sequence", "pretokenizers": [first, byte_level(use_regex)]});
+    let split = |regex: String| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
+    let (normalizer, pre_tokenizer, ignore_merges) = match need("tokenizer.ggml.pre")? {
+        "gpt-2" => (None, byte_level(true), false),
         // llama.cpp's name for digits one by one, then GPT-2's expression.
-        "smollm" => json!({"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": true}, byte_level]}),
+        "smollm" => (None, sequence(json!({"type": "Digits", "individual_digits": true}), true), false),
+        "qwen2" => (Some(json!({"type": "NFC"})), sequence(split(tiktoken(r"\p{N}")), false), false),
+        "llama-bpe" => (None, sequence(split(tiktoken(r"\p{N}{1,3}")), false), true),
         other => {
-            let message = format!("splits text in the manner of `{other}`; this version knows `gpt-2` and `smollm`");
+            let message = format!("splits text in the manner of `{other}`; this version knows `gpt-2`, `smollm`, `qwen2` and `llama-bpe`");
             return Err(file.fault("tokenizer.ggml.pre", message));
         }
     };
@@ -333,7 +344,7 @@ pub(super) fn write_json(file: &Gguf, out: &mut dyn Write) -> Result<(), Diagnos
         truncation: None,
         padding: None,
         added_tokens: added,
-        normalizer: None,
+        normalizer,
         pre_tokenizer,
         post_processor: None,
         decoder: json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}),
@@ -345,7 +356,7 @@ pub(super) fn write_json(file: &Gguf, out: &mut dyn Write) -> Result<(), Diagnos
             end_of_word_suffix: None,
             fuse_unk: false,
             byte_fallback: false,
-            ignore_merges: false,
+            ignore_merges,
             vocab: Pieces(pieces),
             merges: Merges(merges),
         },
@@ -361,7 +372,7 @@ struct TokenizerJson<V: Serialize, M: Serialize> {
     truncation: Option<()>,
     padding: Option<()>,
     added_tokens: Vec<serde_json::Value>,
-    normalizer: Option<()>,
+    normalizer: Option<serde_json::Value>,
     pre_tokenizer: serde_json::Value,
     post_processor: Option<()>,
     decoder: serde_json::Value,
@@ -507,6 +518,31 @@ mod tests {
         }
         assert_eq!(open(&b"[".repeat(100_000)).unwrap_err().code, Code::E0011);
         assert_eq!(open(&[b"{\"model\":".repeat(50_000), b"1".to_vec()].concat()).unwrap_err().code, Code::E0011);
+    }
+
+    /// How texts fall into pieces by llama.cpp's names: all merges of digits are there, and a pre-tokenizer keeps them apart.
+    #[test]
+    fn digits_and_forms() {
+        let scratch = Scratch::new("tokenizer-digits");
+        let path = scratch.0.join("tokenizer.json");
+        let pieces = |pre: &str, text: &str| {
+            let builder = Builder::default()
+                .text("tokenizer.ggml.model", "gpt2")
+                .text("tokenizer.ggml.pre", pre)
+                .texts("tokenizer.ggml.tokens", &["1", "11", "111", "1111", "e", "Ì", "ģ", "Ã", "©", "Ã©", "Ģ", "Ìģ"])
+                .texts("tokenizer.ggml.merges", &["1 1", "11 1", "111 1", "Ã ©", "Ì ģ"]);
+            std::fs::write(&path, write(&builder).unwrap()).unwrap();
+            let tokenizer = Tokenizer::open(&path).unwrap();
+            let ids = tokenizer.encode(text).unwrap();
+            ids.iter().map(|id| tokenizer.piece(*id).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(pieces("gpt-2", "1111"), ["11", "11"]);
+        assert_eq!(pieces("smollm", "11"), ["1", "1"]);
+        assert_eq!(pieces("qwen2", "11"), ["1", "1"]);
+        assert_eq!(pieces("llama-bpe", "1111"), ["111", "1"]);
+        // Qwen composes: e and an acute accent become one character.
+        assert_eq!(pieces("qwen2", "e\u{301}"), ["Ã©"]);
+        assert_eq!(pieces("gpt-2", "e\u{301}"), ["e", "Ìģ"]);
     }
 
     #[test]

@@ -455,6 +455,69 @@ mod tests {
     }
 
     #[test]
+    fn configurations_are_those_of_hugging_face() {
+        let scratch = Scratch::new("configurations");
+        let path = scratch.0.join("toy.gguf");
+        let config = |builder: Builder| {
+            fs::write(&path, builder.texts("tokenizer.ggml.tokens", &["a", "b"]).bytes()).unwrap();
+            let file = Gguf::open(&path).unwrap();
+            let config = Reader::new(&file).and_then(|reader| reader.config());
+            config.map(Json::Object).map_err(|error| error.message)
+        };
+        let sizes = |name: &str| {
+            let key = |key: &str| format!("{name}.{key}");
+            Builder::default()
+                .text("general.architecture", name)
+                .uint(&key("embedding_length"), 64)
+                .uint(&key("feed_forward_length"), 128)
+                .uint(&key("block_count"), 1)
+                .uint(&key("attention.head_count"), 4)
+                .uint(&key("context_length"), 256)
+                .floats("token_embd.weight", &[1], [0.0])
+        };
+        let qwen = sizes("qwen3")
+            .uint("qwen3.attention.head_count_kv", 2)
+            .uint("qwen3.attention.key_length", 32)
+            .uint("qwen3.attention.value_length", 32)
+            .float("qwen3.attention.layer_norm_rms_epsilon", 1e-6)
+            .float("qwen3.rope.freq_base", 1e6)
+            .floats("output.weight", &[1], [0.0]);
+        assert_eq!(
+            config(qwen.clone()).unwrap(),
+            json!({
+                "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "torch_dtype": "float32", "vocab_size": 2,
+                "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 4,
+                "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 256, "rms_norm_eps": 1e-6,
+                "rope_theta": 1e6, "hidden_act": "silu", "attention_bias": false, "tie_word_embeddings": false,
+                "bos_token_id": null, "eos_token_id": null, "pad_token_id": null,
+            })
+        );
+        let plain = sizes("gptneox").float("gptneox.attention.layer_norm_epsilon", 1e-5);
+        let neox = plain.clone().uint("gptneox.rope.dimension_count", 4).flag("gptneox.use_parallel_residual", true);
+        let found = config(neox.clone()).unwrap();
+        let wanted = (&json!(0.25), &json!(true), &json!(1e-5), &json!(1e4), &json!("gpt_neox"));
+        let field = |field: &str| found.get(field).unwrap();
+        assert_eq!(
+            (field("rotary_pct"), field("use_parallel_residual"), field("layer_norm_eps"), field("rotary_emb_base"), field("model_type")),
+            wanted
+        );
+        let gpt2 = config(sizes("gpt2").float("gpt2.attention.layer_norm_epsilon", 1e-5)).unwrap();
+        assert_eq!((&gpt2["n_embd"], &gpt2["n_inner"], &gpt2["tie_word_embeddings"]), (&json!(64), &json!(128), &json!(true)));
+
+        for (builder, wanted) in [
+            (qwen.clone().uint("qwen3.attention.sliding_window", 64), "sets `qwen3.attention.sliding_window`"),
+            (qwen.float("qwen3.rope.scaling.factor", 4.0), "sets `qwen3.rope.scaling.factor`"),
+            (neox.uint("gptneox.rope.dimension_count.x", 1), "sets `gptneox.rope.dimension_count.x`"),
+            (plain.clone().flag("gptneox.use_parallel_residual", true).uint("gptneox.rope.dimension_count", 17), "rotates 17"),
+            (plain.uint("gptneox.rope.dimension_count", 4).uint("gptneox.use_parallel_residual", 1), "that is not true or false"),
+            (sizes("gpt2"), "has no metadata key `gpt2.attention.layer_norm_epsilon`"),
+        ] {
+            let error = config(builder).unwrap_err();
+            assert!(error.contains(wanted), "{error}");
+        }
+    }
+
+    #[test]
     fn a_head_of_its_own() {
         let scratch = Scratch::new("untied");
         let gguf = scratch.0.join("toy.gguf");

@@ -31,6 +31,11 @@ impl Builder {
         self
     }
 
+    pub(crate) fn flag(mut self, key: &str, value: bool) -> Self {
+        self.key(key, super::BOOL).push(value.into());
+        self
+    }
+
     pub(crate) fn text(mut self, key: &str, value: &str) -> Self {
         text(self.key(key, super::STRING), value);
         self
