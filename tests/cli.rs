@@ -231,37 +231,39 @@ fn models_can_be_looked_into() {
     assert_eq!(folder.irc(&["cache", "clean"]).ends_with(0).out, "0 bytes are free again\n");
 }
 
-/// The folders in tests/data against transformers (`tests/scripts/record_folders.py`): the logits of the last token within 1e-4
-/// of their norm.
 #[test]
 fn folders_of_hugging_face_run() {
+    runs_as_transformers("tiny-llama");
+}
+
+/// A folder in tests/data against transformers (`tests/scripts/record_folders.py`): the logits of the last token within 1e-4 of
+/// their norm.
+fn runs_as_transformers(name: &str) {
     let data = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data");
     let recorded: Json = serde_json::from_slice(&fs::read(data.join("tiny.json")).unwrap()).unwrap();
-    let folder = Folder::new("folders");
-    for name in ["tiny-llama"] {
-        let path = data.join(name).display().to_string();
-        let program = folder.file(
-            "logits.ig",
-            &format!(
-                "graph @logits models {{ m: {path:?} }} {{\n  %f = forward({}) {{model: m}}\n  \
-                 save index(read(%f) {{hook: \"lm_head.output\"}}) {{dim: 1, index: -1}} as \"logits\"\n}}\n",
-                recorded["prompt"]
-            ),
-        );
-        let numbers = |json: &Json| json.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect::<Vec<f64>>();
-        let ran = folder.irc(&["run", &program, "--json"]).ends_with(0);
-        assert!(ran.err.contains("converting weights"), "{}", ran.err);
-        let (found, wanted) = (numbers(&ran.json()["saves"][0]["values"]), numbers(&recorded[name]["logits"]));
-        let distance = found.iter().zip(&wanted).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
-        let norm = wanted.iter().map(|b| b.powi(2)).sum::<f64>().sqrt();
-        assert!(found.len() == wanted.len() && distance <= 1e-4 * norm, "{name}: {distance} of {norm}");
-        // Converted once, and only then.
-        assert!(!folder.irc(&["run", &program, "--json"]).ends_with(0).err.contains("converting"));
-        folder.irc(&["model", "verify", &path]).ends_with(0);
-        let fetched = folder.irc(&["model", "fetch", "mine", "--from", &path]).ends_with(0);
-        assert!(fetched.out.starts_with("mine: "), "{}", fetched.out);
-        folder.irc(&["run", &program, "--model", "mine", "--quiet"]).ends_with(0);
-    }
+    let folder = Folder::new(name);
+    let path = data.join(name).display().to_string();
+    let program = folder.file(
+        "logits.ig",
+        &format!(
+            "graph @logits models {{ m: {path:?} }} {{\n  %f = forward({}) {{model: m}}\n  \
+             save index(read(%f) {{hook: \"lm_head.output\"}}) {{dim: 1, index: -1}} as \"logits\"\n}}\n",
+            recorded["prompt"]
+        ),
+    );
+    let numbers = |json: &Json| json.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect::<Vec<f64>>();
+    let ran = folder.irc(&["run", &program, "--json"]).ends_with(0);
+    assert!(ran.err.contains("converting weights"), "{}", ran.err);
+    let (found, wanted) = (numbers(&ran.json()["saves"][0]["values"]), numbers(&recorded[name]["logits"]));
+    let distance = found.iter().zip(&wanted).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+    let norm = wanted.iter().map(|b| b.powi(2)).sum::<f64>().sqrt();
+    assert!(found.len() == wanted.len() && distance <= 1e-4 * norm, "{name}: {distance} of {norm}");
+    // Converted once, and only then.
+    assert!(!folder.irc(&["run", &program, "--json"]).ends_with(0).err.contains("converting"));
+    folder.irc(&["model", "verify", &path]).ends_with(0);
+    let fetched = folder.irc(&["model", "fetch", "mine", "--from", &path]).ends_with(0);
+    assert!(fetched.out.starts_with("mine: "), "{}", fetched.out);
+    folder.irc(&["run", &program, "--model", "mine", "--quiet"]).ends_with(0);
 }
 
 #[test]

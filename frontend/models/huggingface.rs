@@ -88,7 +88,7 @@ impl Folder {
     }
 
     /// The files of the checkpoint; where there is an index, the file that it gives for each tensor.
-    fn files(&self) -> Result<(Vec<PathBuf>, Option<BTreeMap<String, String>>), Diagnostic> {
+    fn files(&self) -> Result<(Vec<PathBuf>, Option<Index>), Diagnostic> {
         let (single, index) = (self.path.join(WEIGHTS), self.path.join(INDEX));
         if single.is_file() {
             return Ok((vec![single], None));
@@ -98,11 +98,10 @@ impl Folder {
         }
         let map = read_index(&index)?;
         let names: BTreeSet<&String> = map.values().collect();
-        let missing: Vec<_> = names.iter().filter(|name| !self.path.join(name).is_file()).map(|name| format!("`{name}`")).collect();
+        let missing: Vec<_> = names.iter().filter(|name| !self.path.join(name).is_file()).collect();
         if !missing.is_empty() {
-            let (count, first) = (missing.len(), missing.iter().take(4).cloned().collect::<Vec<_>>().join(", "));
-            let message = format!("{count} of the {} files of the checkpoint are missing: {first}", names.len());
-            let message = if count > 4 { message + ", …" } else { message };
+            let (count, all, missing) = (missing.len(), names.len(), convert::list(&missing));
+            let message = format!("{count} of the {all} files of the checkpoint are missing: {missing}");
             return Err(Diagnostic::error(Code::E4002, message)
                 .label(Span::file(&index, "weight_map"), "")
                 .help(format!("get the rest of them into {}", self.path.display())));
@@ -206,13 +205,15 @@ fn quantized(config: &[u8]) -> Option<String> {
 }
 
 /// The file of each tensor.
-fn read_index(path: &Path) -> Result<BTreeMap<String, String>, Diagnostic> {
+type Index = BTreeMap<String, String>;
+
+fn read_index(path: &Path) -> Result<Index, Diagnostic> {
     #[derive(Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
+    struct IndexFile {
+        weight_map: Index,
     }
     let bytes = cache::read_limited(path, INDEX_LIMIT)?;
-    let index: Index = serde_json::from_slice(&bytes).map_err(|error| {
+    let index: IndexFile = serde_json::from_slice(&bytes).map_err(|error| {
         Diagnostic::error(Code::E0011, format!("the index of the checkpoint cannot be read: {error}"))
             .label(Span::file(path, format!("line {}", error.line())), "")
     })?;
