@@ -104,7 +104,7 @@ codes! {
     E3009,
     /// The program is larger than a limit allows.
     E4001,
-    /// Something that this command needs is not installed or not reachable.
+    /// Something that this command needs is not here: a model or its weights, a program, a network.
     E4002,
     /// The engine failed while it ran the program.
     E4003,
