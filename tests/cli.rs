@@ -289,6 +289,20 @@ fn a_configuration_is_enough_to_check() {
     assert!(checked.err.contains("error[E2008]") && checked.err.contains("tokenizer.json"), "{}", checked.err);
     fs::copy(data.join("tokenizer.json"), folder.0.join("tiny/tokenizer.json")).unwrap();
     folder.irc(&["check", &prompt]).ends_with(0);
+
+    // As large as they come: the configuration of Llama 3.1 70B, whose published number of parameters this is.
+    let path = folder.0.join("large").display().to_string();
+    fs::create_dir_all(&path).unwrap();
+    let config = r#"{"architectures": ["LlamaForCausalLM"], "attention_bias": false, "bos_token_id": 128000, "eos_token_id": 128009,
+        "hidden_act": "silu", "hidden_size": 8192, "intermediate_size": 28672, "max_position_embeddings": 131072, "mlp_bias": false,
+        "model_type": "llama", "num_attention_heads": 64, "num_hidden_layers": 80, "num_key_value_heads": 8, "rms_norm_eps": 1e-05,
+        "rope_scaling": {"factor": 8.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0, "original_max_position_embeddings": 8192,
+        "rope_type": "llama3"}, "rope_theta": 500000.0, "tie_word_embeddings": false, "torch_dtype": "bfloat16", "vocab_size": 128256,
+        "head_dim": 128}"#;
+    folder.file("large/config.json", config);
+    assert_eq!(folder.irc(&["model", "info", &path, "--json"]).ends_with(0).json()["weights"], 70_553_706_496_u64);
+    let hooks = folder.irc(&["model", "hooks", &path]).ends_with(0).out;
+    assert!(hooks.lines().any(|line| line.starts_with("model.layers.79.mlp.output ")), "{hooks}");
 }
 
 #[test]
