@@ -62,6 +62,8 @@ pub enum Source {
     Cached(CachedModel),
     /// In a Hugging Face folder; its weights, should it have some, are converted into the cache at the first run.
     Folder(huggingface::Folder),
+    /// In a GGUF file; its weights are converted into the cache at the first run.
+    Gguf(PathBuf),
 }
 
 impl Model {
@@ -74,7 +76,7 @@ impl Model {
         Model::open_with(name, &mut |_| {})
     }
 
-    /// [`Model::open`], with the progress of what takes long: the conversion of a GGUF file that is new.
+    /// [`Model::open`], with the progress of what takes long: the conversion of a package that is new.
     ///
     /// # Errors
     /// As [`Model::open`].
@@ -96,6 +98,9 @@ impl Model {
             }
             let folder = huggingface::Folder::open(path)?;
             return Ok(Model::new(name.to_owned(), folder.spec()?, Source::Folder(folder), None));
+        }
+        if is_path && gguf::Gguf::is_at(path) {
+            return Ok(Model::new(name.to_owned(), gguf::spec(path)?, Source::Gguf(path.to_owned()), None));
         }
         if is_path && path.is_file() {
             return Model::cached(name, fetch::import(path, progress)?);
@@ -141,8 +146,8 @@ impl Model {
         &self.0.source
     }
 
-    /// The model's folder in the cache; a Hugging Face folder is converted unless that was done before. None for the built-in
-    /// model.
+    /// The model's folder in the cache; a Hugging Face folder or a GGUF file is converted unless that was done before. None for
+    /// the built-in model.
     ///
     /// # Errors
     /// E4002 if the folder has no weights; E0011 and E0012 if they are damaged or do not fit.
@@ -151,6 +156,7 @@ impl Model {
             Source::BuiltIn => Ok(None),
             Source::Cached(cached) => Ok(Some(cached.clone())),
             Source::Folder(folder) => fetch::import(folder.path(), progress).map(Some),
+            Source::Gguf(path) => fetch::import(path, progress).map(Some),
         }
     }
 
@@ -162,16 +168,17 @@ impl Model {
         if let Some(tokenizer) = self.0.tokenizer.get() {
             return Ok(tokenizer);
         }
-        let path: Option<PathBuf> = match &self.0.source {
+        let tokenizer = match &self.0.source {
             Source::BuiltIn => None,
-            Source::Cached(cached) => cached.tokenizer(),
-            Source::Folder(folder) => folder.tokenizer(),
+            Source::Cached(cached) => cached.tokenizer().map(|path| Tokenizer::open(&path)),
+            Source::Folder(folder) => folder.tokenizer().map(|path| Tokenizer::open(&path)),
+            Source::Gguf(path) => Some(Tokenizer::from_gguf(path)),
         };
-        let path = path.ok_or_else(|| {
+        let tokenizer = tokenizer.ok_or_else(|| {
             Diagnostic::error(Code::E2008, format!("`{}` has no tokenizer: there is no {}", self.name(), cache::TOKENIZER))
                 .help("give token ids; or, in Python, `AutoTokenizer.from_pretrained(name).save_pretrained(folder)` writes the file")
         })?;
-        let tokenizer = Tokenizer::open(&path)?;
+        let tokenizer = tokenizer?;
         Ok(self.0.tokenizer.get_or_init(|| tokenizer))
     }
 
@@ -199,7 +206,7 @@ impl Model {
         self.handle_with(&mut |_| {})
     }
 
-    /// [`Model::handle`], with the progress of what takes long: the conversion of a folder that is new.
+    /// [`Model::handle`], with the progress of what takes long: the conversion of a folder or file that is new.
     ///
     /// # Errors
     /// As [`Model::in_cache`].

@@ -208,6 +208,7 @@ impl<'a> Facts<'a> {
                 let here = folder.weights().map(|files| count(files.len(), "file"));
                 row("checkpoint", here.unwrap_or_else(|error| error.message));
             }
+            Source::Gguf(path) => row("source", format!("GGUF file {}", path.display())),
         }
         let plain = columns(&rows);
         let width = rows.iter().map(|row| row[0].len()).max().unwrap_or(0);
@@ -228,6 +229,7 @@ impl<'a> Facts<'a> {
             Source::BuiltIn => (None, None),
             Source::Cached(cached) => (Some(&cached.manifest().source), Some(cached.folder())),
             Source::Folder(folder) => (None, Some(folder.path())),
+            Source::Gguf(_) => (None, None),
         };
         json!({
             "ok": true,

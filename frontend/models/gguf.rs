@@ -12,6 +12,7 @@ pub(super) mod build;
 use std::{
     collections::{BTreeMap, HashMap},
     fs::File,
+    io::Read,
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -26,7 +27,7 @@ use super::{
     cache::cannot,
     convert::{Order, Tensor},
 };
-pub(super) use architecture::convert;
+pub(super) use architecture::{convert, spec};
 use blocks::{FORMATS, Format};
 
 /// A GGUF file, open and checked.
@@ -63,7 +64,16 @@ impl TensorInfo {
     }
 }
 
+/// How every file begins.
+const MAGIC: &[u8; 4] = b"GGUF";
+
 impl Gguf {
+    /// Whether a file begins as a GGUF file does.
+    pub fn is_at(path: &Path) -> bool {
+        let mut magic = [0; 4];
+        path.is_file() && File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *MAGIC
+    }
+
     /// Opens a file and checks its header, metadata and tensor table.
     pub fn open(path: &Path) -> Result<Gguf, Diagnostic> {
         let file = File::open(path).map_err(|error| cannot("open", path, &error))?;
@@ -267,7 +277,7 @@ impl Layout {
             let (path, field) = (path.to_owned(), field.to_owned());
             move |message: String| damage(&path, &field, message)
         };
-        if bytes.first_chunk() != Some(b"GGUF") {
+        if bytes.first_chunk() != Some(MAGIC) {
             return Err(fault(path, "magic", "does not begin with `GGUF`").help("is it a GGUF file at all?"));
         }
         cursor.at = 4;

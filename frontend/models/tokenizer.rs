@@ -38,10 +38,21 @@ impl Tokenizer {
     ///
     /// What would cut or fill up texts (`truncation`, `padding`), or make their tokens random (`dropout`), is left aside.
     pub fn open(path: &Path) -> Result<Tokenizer, Diagnostic> {
-        let bytes = cache::read_limited(path, FILE_LIMIT)?;
+        Tokenizer::from_json(&cache::read_limited(path, FILE_LIMIT)?, path)
+    }
+
+    /// The tokenizer of a GGUF file.
+    pub(super) fn from_gguf(path: &Path) -> Result<Tokenizer, Diagnostic> {
+        let mut json = Vec::new();
+        write_json(&Gguf::open(path)?, &mut json)?;
+        Tokenizer::from_json(&json, path)
+    }
+
+    /// The tokenizer that a JSON text describes, which comes from the file `path`.
+    fn from_json(bytes: &[u8], path: &Path) -> Result<Tokenizer, Diagnostic> {
         // Not `Tokenizer::from_bytes`: it goes through a tree of the whole file, which takes twice the time, and panics on some
         // merges that fit no token.
-        let made = serde_json::from_slice(&bytes).map_err(|error| ("", error.to_string())).and_then(FromFile::make);
+        let made = serde_json::from_slice(bytes).map_err(|error| ("", error.to_string())).and_then(FromFile::make);
         made.map(|tokenizer| Tokenizer(Kind::Hugging(Box::new(tokenizer)))).map_err(|(field, message)| {
             Diagnostic::error(Code::E0011, format!("the tokenizer cannot be read: {message}"))
                 .label(Span::file(path, field), "")

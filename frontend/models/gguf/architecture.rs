@@ -6,7 +6,10 @@
 
 use std::path::Path;
 
-use irc_ir::diagnostic::{Diagnostic, Span};
+use irc_ir::{
+    diagnostic::{Diagnostic, Span},
+    model::ModelSpec,
+};
 use serde_json::{Value as Json, json};
 
 use super::Gguf;
@@ -197,6 +200,20 @@ const QWEN_TENSORS: &[(&str, &str, Stored)] = &[
 /// Keys that say nothing that would not be known otherwise.
 const WITHOUT_EFFECT: &[&str] = &["vocab_size", "tensor_data_layout", "expert_used_count"];
 
+/// The model that a GGUF file holds.
+///
+/// # Errors
+/// E0011 naming the field, if the file is damaged or its model is not supported.
+pub(in crate::models) fn spec(gguf: &Path) -> Result<ModelSpec, Diagnostic> {
+    describe(&Reader::new(&Gguf::open(gguf)?)?, gguf).map(|(_, spec)| spec)
+}
+
+fn describe(reader: &Reader<'_>, gguf: &Path) -> Result<(Config, ModelSpec), Diagnostic> {
+    let config = reader.config()?;
+    let spec = architectures::spec(&config).map_err(|error| error.or_label(&Span::file(gguf, "")))?;
+    Ok((config, spec))
+}
+
 /// Writes configuration, tokenizer and weights of a GGUF file into a folder.
 pub(in crate::models) fn convert(
     name: &str,
@@ -207,8 +224,7 @@ pub(in crate::models) fn convert(
 ) -> Result<Manifest, Diagnostic> {
     let file = Gguf::open(gguf)?;
     let reader = Reader::new(&file)?;
-    let config = reader.config()?;
-    let spec = architectures::spec(&config).map_err(|error| error.or_label(&Span::file(gguf, "")))?;
+    let (config, spec) = describe(&reader, gguf)?;
     let weights = convert::plan(&spec, &reader)?;
     let mut folder = convert::Folder::new(folder);
     let text = serde_json::to_vec_pretty(&config).unwrap_or_default();
