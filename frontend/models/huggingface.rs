@@ -22,7 +22,7 @@ use serde::Deserialize;
 
 use super::{
     architectures::{self, Config},
-    cache::{self, Cache, CachedModel, OnProgress, Origin, cannot},
+    cache::{self, Cache, CachedModel, OnProgress, Origin, Progress, cannot},
     convert::{self, Decode, Order, Tensor, bf16_values, f16_values, f32_values},
 };
 
@@ -143,10 +143,17 @@ impl Folder {
         let carried: Vec<&str> = [cache::TOKENIZER, cache::GENERATION].into_iter().filter(|name| self.path.join(name).is_file()).collect();
         let others = carried.iter().map(|name| self.path.join(name));
         let shards = checkpoint.files.iter().map(|(path, _)| path.clone());
-        let mut list = String::new();
-        for path in [config_path].into_iter().chain(others).chain(shards) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            list += &format!("{}  {name}\n", cache.sha256_of(&path, progress)?);
+        let paths: Vec<PathBuf> = [config_path].into_iter().chain(others).chain(shards).collect();
+        let total = paths.iter().filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum();
+        let (mut list, mut before) = (String::new(), 0);
+        for path in paths {
+            let mut read = 0;
+            let sha256 = cache.sha256_of(&path, &mut |now| {
+                read = now.done;
+                progress(Progress { done: before + now.done, total, ..now });
+            })?;
+            before += read;
+            list += &format!("{sha256}  {}\n", path.file_name().unwrap_or_default().to_string_lossy());
         }
         let sha256 = cache::sha256_of_text(&list);
         let file = cache::named(&self.path);
