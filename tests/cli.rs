@@ -234,6 +234,7 @@ fn models_can_be_looked_into() {
 #[test]
 fn folders_of_hugging_face_run() {
     runs_as_transformers("tiny-llama");
+    runs_as_transformers("tiny-gpt2");
 }
 
 /// A folder in tests/data against transformers (`tests/scripts/record_folders.py`): the logits of the last token within 1e-4 of
@@ -297,8 +298,7 @@ fn a_configuration_is_enough_to_check() {
         "hidden_act": "silu", "hidden_size": 8192, "intermediate_size": 28672, "max_position_embeddings": 131072, "mlp_bias": false,
         "model_type": "llama", "num_attention_heads": 64, "num_hidden_layers": 80, "num_key_value_heads": 8, "rms_norm_eps": 1e-05,
         "rope_scaling": {"factor": 8.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0, "original_max_position_embeddings": 8192,
-        "rope_type": "llama3"}, "rope_theta": 500000.0, "tie_word_embeddings": false, "torch_dtype": "bfloat16", "vocab_size": 128256,
-        "head_dim": 128}"#;
+        "rope_type": "llama3"}, "rope_theta": 500000.0, "tie_word_embeddings": false, "torch_dtype": "bfloat16", "vocab_size": 128256}"#;
     folder.file("large/config.json", config);
     assert_eq!(folder.irc(&["model", "info", &path, "--json"]).ends_with(0).json()["weights"], 70_553_706_496_u64);
     let hooks = folder.irc(&["model", "hooks", &path]).ends_with(0).out;

@@ -4,7 +4,7 @@
 //! checkpoint; the model itself is built from that configuration, as every other. What a row does not know is refused by name,
 //! since it could change the results.
 
-use std::path::Path;
+use std::{f64::consts::PI, path::Path};
 
 use irc_ir::{
     diagnostic::{Diagnostic, Span},
@@ -197,6 +197,11 @@ const QWEN_TENSORS: &[(&str, &str, Stored)] = &[
     ("output", "lm_head", Same),
 ];
 
+/// What llama.cpp divides the frequencies of the rotary embedding by, where Llama's are scaled.
+const ROTARY_FACTORS: &str = "rope_freqs.weight";
+/// The base of the rotary wavelengths where a file gives none.
+const ROTARY_BASE: f64 = 10_000.0;
+
 /// Keys that say nothing that would not be known otherwise.
 const WITHOUT_EFFECT: &[&str] = &["vocab_size", "tensor_data_layout", "expert_used_count"];
 
@@ -310,16 +315,14 @@ impl<'a> Reader<'a> {
         if file.uint(&key)?.is_some_and(|count| count > 0) {
             return Err(file.fault(&key, "holds a mixture of experts, which this version does not support"));
         }
-        let key = self.key("rope.scaling.type");
-        if let Some(scaling) = file.text(&key)?.filter(|scaling| *scaling != "none") {
-            return Err(file.fault(&key, format!("scales its rotary embedding (`{scaling}`), which this version does not support")));
-        }
         let prefix = self.key("");
+        let rotates = architecture.fields.iter().any(|(.., kind)| matches!(kind, Kind::RotaryBase));
         let known = |key: &str| {
             architecture.fields.iter().any(|(known, ..)| *known == key)
                 || architecture.sizes_of_a_head.contains(&key)
                 || WITHOUT_EFFECT.contains(&key)
-                || matches!(key, "expert_count" | "rope.scaling.type")
+                || key == "expert_count"
+                || rotates && matches!(key, "rope.scaling.type" | "rope.scaling.factor")
         };
         if let Some(key) = file.keys().find(|key| key.strip_prefix(&prefix).is_some_and(|key| !known(key))) {
             return Err(file.fault(key, format!("sets `{key}`, which this version does not support")));
@@ -352,6 +355,7 @@ impl<'a> Reader<'a> {
         for (field, tensor) in architecture.present {
             set(field, json!(file.has_tensor(tensor)));
         }
+        set("rope_scaling", self.rotary_scaling()?.unwrap_or(Json::Null));
         set("tie_word_embeddings", json!(!file.has_tensor("output.weight")));
         for (which, field) in [("bos", "bos_token_id"), ("eos", "eos_token_id"), ("padding", "pad_token_id")] {
             let key = format!("tokenizer.ggml.{which}_token_id");
@@ -363,6 +367,63 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(config)
+    }
+
+    /// What makes the wavelengths of the rotary embedding longer, as `rope_scaling` of a configuration.
+    fn rotary_scaling(&self) -> Result<Option<Json>, Diagnostic> {
+        let (file, key) = (self.file, self.key("rope.scaling.type"));
+        let factor = self.positive("rope.scaling.factor")?;
+        let linear = match (file.text(&key)?, factor) {
+            (Some("none"), _) | (None, None) => None,
+            // A factor alone is one of this kind.
+            (Some("linear") | None, Some(factor)) => Some(factor).filter(|factor| *factor != 1.0),
+            (Some("linear"), None) => return Err(file.missing(&self.key("rope.scaling.factor"))),
+            (Some(other), _) => {
+                return Err(file.fault(&key, format!("scales its rotary embedding (`{other}`), which this version does not support")));
+            }
+        };
+        match (linear, self.has_factors()) {
+            (None, false) => Ok(None),
+            (Some(factor), false) => Ok(Some(json!({ "rope_type": "linear", "factor": factor }))),
+            (None, true) => self.llama3_scaling(),
+            (Some(_), true) => Err(file.fault(ROTARY_FACTORS, "scales its rotary embedding in two ways at once")),
+        }
+    }
+
+    fn has_factors(&self) -> bool {
+        self.architecture.name == "llama" && self.file.has_tensor(ROTARY_FACTORS)
+    }
+
+    /// The scaling of Llama 3.1 and later. llama.cpp keeps only what it divides each frequency by, but the published models
+    /// differ in the largest of these factors alone, so the rest can be computed from it and compared.
+    fn llama3_scaling(&self) -> Result<Option<Json>, Diagnostic> {
+        const ORIGINAL: f64 = 8192.0;
+        const LOW: f64 = 1.0;
+        const HIGH: f64 = 4.0;
+        let tensor = self.file.tensor(ROTARY_FACTORS)?;
+        let unlike =
+            || self.file.fault(ROTARY_FACTORS, "scales its rotary embedding by other factors than Llama 3, which is not supported");
+        if tensor.shape != [self.head_size / 2] || tensor.block != 1 {
+            return Err(unlike());
+        }
+        let mut factors = vec![0.0; tensor.elements()];
+        tensor.read(0, &mut factors);
+        let base = self.positive("rope.freq_base")?.unwrap_or(ROTARY_BASE);
+        let most = factors.last().map_or(1.0, |factor| shortest(f64::from(*factor)));
+        let expected = |at: usize| {
+            let wavelength = 2.0 * PI * base.powf(2.0 * at as f64 / self.head_size as f64);
+            let smooth = ((ORIGINAL / wavelength - LOW) / (HIGH - LOW)).clamp(0.0, 1.0);
+            1.0 / ((1.0 - smooth) / most + smooth)
+        };
+        // The converter computes in f32.
+        if factors.iter().enumerate().any(|(at, factor)| !((f64::from(*factor) / expected(at) - 1.0).abs() < 1e-4)) {
+            return Err(unlike());
+        }
+        let scaling = json!({
+            "rope_type": "llama3", "factor": most, "low_freq_factor": LOW, "high_freq_factor": HIGH,
+            "original_max_position_embeddings": ORIGINAL as u64,
+        });
+        Ok(Some(scaling).filter(|_| most != 1.0))
     }
 
     fn field(&self, key: &str, kind: Kind) -> Result<Json, Diagnostic> {
@@ -386,7 +447,7 @@ impl<'a> Reader<'a> {
                 json!(part)
             }
             Kind::Epsilon => json!(self.positive(key)?.ok_or_else(|| self.file.missing(&self.key(key)))?),
-            Kind::RotaryBase => json!(self.positive(key)?.unwrap_or(10_000.0)),
+            Kind::RotaryBase => json!(self.positive(key)?.unwrap_or(ROTARY_BASE)),
             Kind::Flag => json!(self.file.flag(&self.key(key))?.ok_or_else(|| self.file.missing(&self.key(key)))?),
         })
     }
@@ -417,7 +478,9 @@ impl Checkpoint for Reader<'_> {
     }
 
     fn names(&self) -> Vec<&str> {
-        self.file.tensors().iter().map(|tensor| tensor.name()).collect()
+        // The factors are part of the configuration.
+        let read = |name: &&str| !(self.has_factors() && *name == ROTARY_FACTORS);
+        self.file.tensors().iter().map(|tensor| tensor.name()).filter(read).collect()
     }
 
     fn own_name(&self, name: &str) -> String {
@@ -504,8 +567,8 @@ mod tests {
                 "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "torch_dtype": "float32", "vocab_size": 2,
                 "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 4,
                 "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 256, "rms_norm_eps": 1e-6,
-                "rope_theta": 1e6, "hidden_act": "silu", "attention_bias": false, "tie_word_embeddings": false,
-                "bos_token_id": null, "eos_token_id": null, "pad_token_id": null,
+                "rope_theta": 1e6, "hidden_act": "silu", "attention_bias": false, "rope_scaling": null,
+                "tie_word_embeddings": false, "bos_token_id": null, "eos_token_id": null, "pad_token_id": null,
             })
         );
         let plain = sizes("gptneox").float("gptneox.attention.layer_norm_epsilon", 1e-5);
@@ -517,12 +580,16 @@ mod tests {
             (field("rotary_pct"), field("use_parallel_residual"), field("layer_norm_eps"), field("rotary_emb_base"), field("model_type")),
             wanted
         );
+        let scaled = config(qwen.clone().float("qwen3.rope.scaling.factor", 4.0)).unwrap();
+        assert_eq!(scaled["rope_scaling"], json!({ "rope_type": "linear", "factor": 4.0 }));
         let gpt2 = config(sizes("gpt2").float("gpt2.attention.layer_norm_epsilon", 1e-5)).unwrap();
         assert_eq!((&gpt2["n_embd"], &gpt2["n_inner"], &gpt2["tie_word_embeddings"]), (&json!(64), &json!(128), &json!(true)));
 
         for (builder, wanted) in [
             (qwen.clone().uint("qwen3.attention.sliding_window", 64), "sets `qwen3.attention.sliding_window`"),
-            (qwen.float("qwen3.rope.scaling.factor", 4.0), "sets `qwen3.rope.scaling.factor`"),
+            (qwen.clone().text("qwen3.rope.scaling.type", "yarn"), "scales its rotary embedding (`yarn`)"),
+            (qwen.text("qwen3.rope.scaling.type", "linear"), "has no metadata key `qwen3.rope.scaling.factor`"),
+            (sizes("gpt2").float("gpt2.rope.scaling.factor", 4.0), "sets `gpt2.rope.scaling.factor`"),
             (neox.uint("gptneox.rope.dimension_count.x", 1), "sets `gptneox.rope.dimension_count.x`"),
             (plain.clone().flag("gptneox.use_parallel_residual", true).uint("gptneox.rope.dimension_count", 17), "rotates 17"),
             (plain.uint("gptneox.rope.dimension_count", 4).uint("gptneox.use_parallel_residual", 1), "that is not true or false"),
@@ -530,6 +597,40 @@ mod tests {
         ] {
             let error = config(builder).unwrap_err();
             assert!(error.contains(wanted), "{error}");
+        }
+    }
+
+    /// The factors of Llama 3.1 8B as transformers computes them (`tests/scripts/record_folders.py`).
+    #[test]
+    fn rotary_factors_of_llama_3() {
+        let scratch = Scratch::new("factors");
+        let path = scratch.0.join("toy.gguf");
+        let recorded = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny.json")).unwrap();
+        let recorded: Json = serde_json::from_slice(&recorded).unwrap();
+        let factors: Vec<f32> = recorded["llama3_factors"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect();
+        let scaling = |factors: &[f32]| {
+            let builder = Builder::default()
+                .text("general.architecture", "llama")
+                .uint("llama.embedding_length", 4096)
+                .uint("llama.attention.head_count", 32)
+                .uint("llama.block_count", 1)
+                .float("llama.rope.freq_base", 500_000.0)
+                .floats("rope_freqs.weight", &[factors.len() as u64], factors.iter().copied());
+            fs::write(&path, builder.bytes()).unwrap();
+            let file = Gguf::open(&path).unwrap();
+            let reader = Reader::new(&file).unwrap();
+            assert!(reader.names().is_empty());
+            reader.rotary_scaling()
+        };
+        let wanted = json!({
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
+        });
+        assert_eq!(scaling(&factors).unwrap(), Some(wanted));
+        assert_eq!(scaling(&[1.0; 64]).unwrap(), None);
+        let mut other = factors.clone();
+        other[30] *= 1.001;
+        for other in [&other[..], &factors[1..], &[f32::NAN; 64], &[0.0; 64], &[8.0; 64]] {
+            assert_eq!(scaling(other).unwrap_err().code.name(), "E0011");
         }
     }
 
@@ -556,7 +657,7 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(field(&Builder::llama(true).floats("rope_freqs.weight", &[2], [1.0, 1.0]).bytes()), "E0011 rope_freqs.weight");
+        assert_eq!(field(&Builder::llama(true).floats("rope_freqs.weight", &[2], [2.0, 1.0]).bytes()), "E0011 rope_freqs.weight");
         assert_eq!(field(&Builder::llama(true).uint("llama.expert_count", 8).bytes()), "E0011 llama.expert_count");
         assert_eq!(field(&Builder::llama(true).uint("llama.rope.dimension_count", 2).bytes()), "E0011 llama.rope.dimension_count");
         assert_eq!(field(&Builder::llama(true).uint("tokenizer.ggml.eos_token_id", 5).bytes()), "E0011 tokenizer.ggml.eos_token_id");
