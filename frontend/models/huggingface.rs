@@ -134,10 +134,7 @@ impl Folder {
         let config = cache::read_limited(&config_path, CONFIG_LIMIT)?;
         let spec = spec(&parse_config(&config, &config_path, Code::E0011)?, &config_path)?;
         let checkpoint = Checkpoint::open(self)?;
-        let weights = convert::plan(&spec, &checkpoint).map_err(|error| match quantized(&config) {
-            Some(method) => error.note(format!("config.json says that the checkpoint is quantized ({method})")),
-            None => error,
-        })?;
+        let weights = convert::plan(&spec, &checkpoint)?;
 
         // The model is known by its files: by the SHA-256 of the list that `sha256sum` would print of them.
         let carried: Vec<&str> = [cache::TOKENIZER, cache::GENERATION].into_iter().filter(|name| self.path.join(name).is_file()).collect();
@@ -196,19 +193,6 @@ fn parse_config(bytes: &[u8], path: &Path, code: Code) -> Result<Config, Diagnos
 /// E0011 naming the field.
 pub(super) fn spec(config: &Config, path: &Path) -> Result<ModelSpec, Diagnostic> {
     architectures::spec(config).map_err(|error| error.or_label(&Span::file(path, "")))
-}
-
-/// How the checkpoint is quantized, if its configuration says so.
-fn quantized(config: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Quantized {
-        quantization_config: Method,
-    }
-    #[derive(Deserialize)]
-    struct Method {
-        quant_method: String,
-    }
-    serde_json::from_slice::<Quantized>(config).ok().map(|config| config.quantization_config.quant_method)
 }
 
 /// The file of each tensor.

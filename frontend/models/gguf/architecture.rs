@@ -416,7 +416,8 @@ impl<'a> Reader<'a> {
             1.0 / ((1.0 - smooth) / most + smooth)
         };
         // The converter computes in f32.
-        if factors.iter().enumerate().any(|(at, factor)| !((f64::from(*factor) / expected(at) - 1.0).abs() < 1e-4)) {
+        let agrees = |(at, factor): (usize, &f32)| (f64::from(*factor) / expected(at) - 1.0).abs() < 1e-4;
+        if !factors.iter().enumerate().all(agrees) {
             return Err(unlike());
         }
         let scaling = json!({
