@@ -41,6 +41,7 @@ pub use irc_passes as passes;
 /// What most programs need.
 pub mod prelude {
     pub use irc_ir::{
+        attr::Reduction,
         diagnostic::{Diagnostic, Diagnostics},
         eval::Value as HostValue,
         tensor::Tensor,

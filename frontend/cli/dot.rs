@@ -143,6 +143,7 @@ fn attr_text(attr: &Attr) -> String {
         Attr::Dims(dims) => format!("[{}]", dims.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
         Attr::Literal(Literal::Str(text)) => format!("\"{text}\""),
         Attr::Literal(Literal::Tensor(tensor)) => preview(&tensor.to_tensor(), "…"),
+        Attr::Reduction(reduction) => reduction.name().to_owned(),
     }
 }
 

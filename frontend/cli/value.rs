@@ -116,11 +116,12 @@ pub(super) fn attr_json(attr: &Attr) -> Json {
         Attr::Dims(dims) => dims.iter().map(|dim| dim.as_known().map_or_else(|| json!(dim.to_string()), |size| json!(size))).collect(),
         Attr::Literal(Literal::Tensor(tensor)) => tensor_json(&tensor.to_tensor()),
         Attr::Literal(Literal::Str(text)) => json!({ "type": "str", "text": &**text }),
+        Attr::Reduction(reduction) => json!(reduction.name()),
     }
 }
 
 /// The program's name for the model whose token ids a value (or the part of a tuple that `path` leads to) holds, if that can
-/// be told: it is where something along the axis of the vocabulary is largest, or a part of such a value.
+/// be told: it is where something along the axis of the vocabulary is largest or smallest, or a part of such a value.
 pub(super) fn token_ids_of(program: &Verified, value: NodeId, path: &[usize]) -> Option<Name> {
     let graph = program.graph();
     // What is left of the path from here, the next step last.
@@ -136,8 +137,8 @@ pub(super) fn token_ids_of(program: &Verified, value: NodeId, path: &[usize]) ->
                 path.push(usize::try_from(*index).ok()?);
                 operand?
             }
-            Op::Argmax { dim: Some(dim), .. } => return vocabulary_along(program, operand?, *dim),
-            Op::TopK { dim, .. } if path == [1] => return vocabulary_along(program, operand?, *dim),
+            Op::Argmax { dim: Some(dim), .. } | Op::Argmin { dim: Some(dim), .. } => return vocabulary_along(program, operand?, *dim),
+            Op::TopK { dim, .. } | Op::Sort { dim, .. } if path == [1] => return vocabulary_along(program, operand?, *dim),
             _ => return None,
         };
     }

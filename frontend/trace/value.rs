@@ -1,7 +1,7 @@
 //! Values: what is inside a forward pass, and what is computed from it.
 
 use irc_ir::{
-    attr::Float,
+    attr::{Float, Reduction},
     code::Code,
     diagnostic::Diagnostic,
     graph::EffectKind,
@@ -209,6 +209,64 @@ impl Value {
         tanh Tanh;
         /// x * sigmoid(x), of floats.
         silu Silu;
+        /// -1, 0 or 1: the sign. That of NaN is 0.
+        sign Sign;
+        /// x * x.
+        square Square;
+        /// The largest whole number that is not above it.
+        floor Floor;
+        /// The smallest whole number that is not below it.
+        ceil Ceil;
+        /// The nearest whole number; of two, the even one.
+        round Round;
+        /// The whole number next to it towards zero.
+        trunc Trunc;
+        /// What `trunc` leaves over, of floats.
+        frac Frac;
+        /// 1 / x.
+        reciprocal Reciprocal;
+        /// 1 / sqrt(x).
+        rsqrt Rsqrt;
+        /// 2 to the power of each element.
+        exp2 Exp2;
+        /// e^x - 1, precise near 0.
+        expm1 Expm1;
+        /// ln(1 + x), precise near 0.
+        log1p Log1p;
+        /// The logarithm to base 2.
+        log2 Log2;
+        /// The logarithm to base 10.
+        log10 Log10;
+        /// The sine.
+        sin Sin;
+        /// The cosine.
+        cos Cos;
+        /// The tangent.
+        tan Tan;
+        /// The inverse of the sine.
+        asin Asin;
+        /// The inverse of the cosine.
+        acos Acos;
+        /// The inverse of the tangent.
+        atan Atan;
+        /// The hyperbolic sine.
+        sinh Sinh;
+        /// The hyperbolic cosine.
+        cosh Cosh;
+        /// The error function.
+        erf Erf;
+        /// The larger of x and 0; NaN stays.
+        relu Relu;
+        /// x * tanh(ln(1 + e^x)), of floats.
+        mish Mish;
+        /// The logarithm of the sigmoid, of floats.
+        log_sigmoid LogSigmoid;
+        /// Whether it is NaN, as bool.
+        isnan Isnan;
+        /// Whether it is infinity or -infinity, as bool.
+        isinf Isinf;
+        /// Whether it is neither infinite nor NaN, as bool.
+        isfinite Isfinite;
     }
 
     binary! {
@@ -216,6 +274,20 @@ impl Value {
         maximum Maximum;
         /// The smaller of both; NaN wins.
         minimum Minimum;
+        /// This to the power of the other.
+        pow Pow;
+        /// What a division that rounds down leaves over, with the sign of the divisor: Python's `%`.
+        remainder Remainder;
+        /// What a division that rounds towards zero leaves over, with the sign of this: the `%` of Rust.
+        fmod Fmod;
+        /// The quotient rounded down: Python's `//`.
+        floor_div FloorDiv;
+        /// The angle of the point (other, this), from -pi to pi.
+        atan2 Atan2;
+        /// ln(e^x + e^y), of floats.
+        logaddexp Logaddexp;
+        /// Whether one is not zero and the other is, as bool.
+        xor Xor;
         /// Whether both are equal, as bool.
         eq Eq;
         /// Whether they differ, as bool.
@@ -234,6 +306,30 @@ impl Value {
     #[track_caller]
     pub fn select(&self, yes: impl Into<Operand>, no: impl Into<Operand>) -> Value {
         self.session.compute(Op::Select {}, vec![self.into(), yes.into(), no.into()])
+    }
+
+    /// The nearest number between bounds, of which one may be `None`.
+    #[track_caller]
+    pub fn clamp(&self, min: impl Into<Option<f64>>, max: impl Into<Option<f64>>) -> Value {
+        self.unary(Op::Clamp { min: min.into().map(Float::new), max: max.into().map(Float::new) })
+    }
+
+    /// x where it is positive, elsewhere `slope` of it; of floats.
+    #[track_caller]
+    pub fn leaky_relu(&self, slope: f64) -> Value {
+        self.unary(Op::LeakyRelu { slope: Float::new(slope) })
+    }
+
+    /// x where it is not negative, elsewhere alpha * (e^x - 1); of floats.
+    #[track_caller]
+    pub fn elu(&self, alpha: f64) -> Value {
+        self.unary(Op::Elu { alpha: Float::new(alpha) })
+    }
+
+    /// ln(1 + e^(beta x)) / beta, of floats; x itself where beta x is above 20.
+    #[track_caller]
+    pub fn softplus(&self, beta: f64) -> Value {
+        self.unary(Op::Softplus { beta: Float::new(beta), threshold: Float::new(20.0) })
     }
 
     /// The same values as another element type.
@@ -255,6 +351,36 @@ impl Value {
         max Max;
         /// The smallest element; NaN wins.
         min Min;
+        /// The product; bool and integers become i64.
+        prod Prod;
+        /// Whether any element is not zero, as bool.
+        any Any;
+        /// Whether no element is zero, as bool.
+        all All;
+        /// The logarithm of the sum of e^x.
+        logsumexp Logsumexp;
+    }
+
+    /// (sum of |x|^p)^(1/p), of floats; the largest |x| for an infinite p.
+    #[track_caller]
+    pub fn norm(&self, p: f64, dims: impl Dims) -> Value {
+        let along = dims.reduction();
+        self.unary(Op::Norm { p: Float::new(p), dims: along.dims, keepdim: along.keepdim })
+    }
+
+    /// The mean of squared distances from the mean, of floats; `correction` is taken from the number of elements, 1 for
+    /// PyTorch's default.
+    #[track_caller]
+    pub fn var(&self, dims: impl Dims, correction: i64) -> Value {
+        let along = dims.reduction();
+        self.unary(Op::Var { dims: along.dims, correction, keepdim: along.keepdim })
+    }
+
+    /// The square root of [`Value::var`].
+    #[track_caller]
+    pub fn std(&self, dims: impl Dims, correction: i64) -> Value {
+        let along = dims.reduction();
+        self.unary(Op::Std { dims: along.dims, correction, keepdim: along.keepdim })
     }
 
     /// The index of the largest element, i64; `argmax(..)` counts in the flat tensor.
@@ -268,6 +394,45 @@ impl Value {
             [dim] => self.unary(Op::Argmax { dim: Some(*dim), keepdim: along.keepdim }),
             _ => self.mistake(Code::E1008, "`argmax` works along one dimension, or on the flat tensor: `argmax(..)`"),
         }
+    }
+
+    /// The index of the smallest element, i64; `argmin(..)` counts in the flat tensor.
+    ///
+    /// Several dimensions are an error (E1008).
+    #[track_caller]
+    pub fn argmin(&self, dim: impl Dims) -> Value {
+        let along = dim.reduction();
+        match along.dims.as_slice() {
+            [] => self.unary(Op::Argmin { dim: None, keepdim: along.keepdim }),
+            [dim] => self.unary(Op::Argmin { dim: Some(*dim), keepdim: along.keepdim }),
+            _ => self.mistake(Code::E1008, "`argmin` works along one dimension, or on the flat tensor: `argmin(..)`"),
+        }
+    }
+
+    /// The elements in order, the smallest first, and their indices (i64). Equal elements keep their order.
+    #[track_caller]
+    pub fn sort(&self, dim: i64) -> (Value, Value) {
+        let both = self.unary(Op::Sort { dim, descending: false });
+        (both.get(0), both.get(1))
+    }
+
+    /// The elements in order, the largest first, and their indices (i64). Equal elements keep their order.
+    #[track_caller]
+    pub fn sort_descending(&self, dim: i64) -> (Value, Value) {
+        let both = self.unary(Op::Sort { dim, descending: true });
+        (both.get(0), both.get(1))
+    }
+
+    /// The sum of each element and those before it.
+    #[track_caller]
+    pub fn cumsum(&self, dim: i64) -> Value {
+        self.unary(Op::Cumsum { dim })
+    }
+
+    /// The product of each element and those before it.
+    #[track_caller]
+    pub fn cumprod(&self, dim: i64) -> Value {
+        self.unary(Op::Cumprod { dim })
     }
 
     /// The `k` largest elements in order, and their indices (i64).
@@ -290,10 +455,39 @@ impl Value {
         self.unary(Op::Softmax { dim })
     }
 
+    /// The logarithm of the softmax along a dimension, of floats.
+    #[track_caller]
+    pub fn log_softmax(&self, dim: i64) -> Value {
+        self.unary(Op::LogSoftmax { dim })
+    }
+
     /// Elements picked along a dimension by indices with as many dimensions: `torch.gather`.
     #[track_caller]
     pub fn gather(&self, dim: i64, indices: impl Into<Operand>) -> Value {
         self.binary(Op::Gather { dim }, indices)
+    }
+}
+
+/// Losses and similarities, of floats.
+impl Value {
+    /// The cosine of the angle between vectors along a dimension of both, which disappears. Vectors are taken to be at least
+    /// 1e-8 long.
+    #[track_caller]
+    pub fn cosine_similarity(&self, other: impl Into<Operand>, dim: i64) -> Value {
+        self.binary(Op::CosineSimilarity { dim, eps: Float::new(1e-8) }, other)
+    }
+
+    /// -ln of the softmax at the right class: logits \[N, C, …\] or \[C\], classes i64 of that shape without C, of which -100
+    /// does not count.
+    #[track_caller]
+    pub fn cross_entropy(&self, classes: impl Into<Operand>, reduction: Reduction) -> Value {
+        self.binary(Op::CrossEntropy { reduction, ignore_index: -100, label_smoothing: Float::new(0.0) }, classes)
+    }
+
+    /// target * (ln(target) - input), where the input holds logarithms.
+    #[track_caller]
+    pub fn kl_div(&self, target: impl Into<Operand>, reduction: Reduction) -> Value {
+        self.binary(Op::KlDiv { reduction, log_target: false }, target)
     }
 }
 

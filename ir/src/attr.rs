@@ -33,6 +33,8 @@ pub enum Attr {
     Literal(Literal),
     /// The body of a loop.
     Body(Body),
+    /// What a loss makes of its elements.
+    Reduction(Reduction),
 }
 
 /// What an attribute can be.
@@ -53,6 +55,7 @@ pub enum AttrKind {
     Dims,
     Literal,
     Body,
+    Reduction,
 }
 
 impl AttrKind {
@@ -73,7 +76,41 @@ impl AttrKind {
             AttrKind::Dims => "a list of sizes, such as `[B, T, 64]`",
             AttrKind::Literal => "a number, a list of numbers or a string",
             AttrKind::Body => "the body of a loop",
+            AttrKind::Reduction => "`none`, `mean`, `sum` or `batchmean`",
         }
+    }
+}
+
+/// What a loss makes of the losses of its elements, in PyTorch's words.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Reduction {
+    /// Each stays.
+    None,
+    /// Their mean.
+    Mean,
+    /// Their sum.
+    Sum,
+    /// Their sum over the size of the first dimension.
+    BatchMean,
+}
+
+impl Reduction {
+    /// Every reduction, in the order of declaration.
+    pub const ALL: [Reduction; 4] = [Reduction::None, Reduction::Mean, Reduction::Sum, Reduction::BatchMean];
+
+    /// The name in program text.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Reduction::None => "none",
+            Reduction::Mean => "mean",
+            Reduction::Sum => "sum",
+            Reduction::BatchMean => "batchmean",
+        }
+    }
+
+    /// The reduction called `name` in program text.
+    pub fn from_name(name: &str) -> Option<Reduction> {
+        Reduction::ALL.into_iter().find(|reduction| reduction.name() == name)
     }
 }
 
@@ -190,6 +227,7 @@ attr_values! {
     Type => Type, Type;
     Literal => Literal, Literal;
     Body => Body, Body;
+    Reduction => Reduction, Reduction;
 }
 
 impl AttrValue for Float {

@@ -2,23 +2,32 @@
 //!
 //! Everything else is compared to this, and it runs what a program computes outside of models. The order of arithmetic
 //! never depends on the machine, on the number of threads or on what else is computed:
-//! - Sums (`sum`, `mean`, `softmax`, `rms_norm`, `layer_norm`, `matmul`) have one accumulator for each result and add to it in the
-//!   row-major order of the operand, from zero. Products are rounded before they are added: no fused multiply-add.
+//! - Sums (`sum`, `mean`, `softmax`, `norm`, `rms_norm`, `layer_norm`, `matmul`) have one accumulator for each result and
+//!   add to it in the row-major order of the operand, from zero; `prod` multiplies so, from one. Products are rounded before
+//!   they are added: no fused multiply-add.
+//! - `var` and `std` take two passes: the mean, then the sum of squared distances from it. `logsumexp` takes the largest
+//!   first, then the sum of e^x of what is below it, and adds the largest to the logarithm; `log_softmax` takes both away.
+//! - `cumsum` and `cumprod` of f32 accumulate in f64, of f16 and bf16 in f32, and each result is rounded, as PyTorch's on
+//!   the CPU are.
 //! - f16 and bf16 are computed in f32 and rounded after each operation; what accumulates is rounded once, at its end.
-//!   `rms_norm` rounds twice, before and after the weight, as Hugging Face's does.
+//!   `rms_norm` rounds twice, before and after the weight, as Hugging Face's does. Losses round once, where PyTorch's
+//!   round after each step.
 //! - Operands of different types are cast to the promoted type first. One exception: an operand without dimensions takes
 //!   part in `mul` and `div` of f16 and bf16 as f32, so that `h * 0.1` has the f32 0.1. PyTorch on the CPU does so with
 //!   the second operand; here it holds for both, and products commute.
 //! - Integers and bools are computed in i64 and wrap to their type. Floats that become integers truncate and saturate (u8
 //!   by way of i64, of which it takes the lower bits); NaN becomes 0.
-//! - `exp`, `ln`, `powf`, `sin` and `cos` are those of Rust's standard library, element by element: their last bit is the
-//!   platform's, and the only thing that is. `erf` is that of the crate `libm`, the same everywhere.
+//! - Logarithms, powers, trigonometric and hyperbolic functions are those of Rust's standard library, element by element:
+//!   their last bit is the platform's, and the only thing that is. `erf` is that of the crate `libm`, and the same
+//!   everywhere.
 //!
 //! Shapes and types are checked again here, cheaply: operands that no verifier has seen give an [`EvalError`], never a
 //! panic.
 
+mod along;
 mod elementwise;
 mod linear;
+mod loss;
 mod number;
 mod reduce;
 mod shape;
@@ -33,7 +42,8 @@ use crate::{
     types::{Name, Type},
 };
 
-use elementwise::{Arithmetic, Comparison, Function};
+use along::Scan;
+use elementwise::{Arithmetic, Comparison, Function, Rounding};
 use reduce::Extreme;
 
 /// The value of a node on the host.
@@ -187,6 +197,7 @@ fn evaluate(op: &Op, operands: &[&Value]) -> Result<Value, EvalError> {
     let tensors = || (0..operands.len()).map(x).collect::<Result<Vec<_>, _>>();
     let arithmetic = |kind: Arithmetic| elementwise::arithmetic(kind, x(0)?, x(1)?);
     let function = |kind: Function| elementwise::function(kind, x(0)?);
+    let activation = |kind: Function| elementwise::activation(kind, x(0)?);
     let compare = |kind: Comparison| elementwise::compare(kind, x(0)?, x(1)?);
     let result = match op {
         Op::Const { value } => return Ok(value.into()),
@@ -223,6 +234,12 @@ fn evaluate(op: &Op, operands: &[&Value]) -> Result<Value, EvalError> {
         Op::Div {} => elementwise::divide(x(0)?, x(1)?),
         Op::Maximum {} => arithmetic(Arithmetic::Maximum),
         Op::Minimum {} => arithmetic(Arithmetic::Minimum),
+        Op::FloorDiv {} => arithmetic(Arithmetic::FloorDiv),
+        Op::Remainder {} => arithmetic(Arithmetic::Remainder),
+        Op::Fmod {} => arithmetic(Arithmetic::Fmod),
+        Op::Pow {} => arithmetic(Arithmetic::Pow),
+        Op::Atan2 {} => elementwise::atan2(x(0)?, x(1)?),
+        Op::Logaddexp {} => elementwise::logaddexp(x(0)?, x(1)?),
         Op::Neg {} => elementwise::negative(x(0)?),
         Op::Abs {} => elementwise::absolute(x(0)?),
         Op::Exp {} => function(Function::Exp),
@@ -230,8 +247,39 @@ fn evaluate(op: &Op, operands: &[&Value]) -> Result<Value, EvalError> {
         Op::Sqrt {} => function(Function::Sqrt),
         Op::Sigmoid {} => function(Function::Sigmoid),
         Op::Tanh {} => function(Function::Tanh),
-        Op::Silu {} => elementwise::silu(x(0)?),
+        Op::Silu {} => activation(Function::Silu),
         Op::Gelu { approximate } => elementwise::gelu(x(0)?, approximate),
+
+        Op::Sign {} => Ok(elementwise::sign(x(0)?)),
+        Op::Square {} => Ok(elementwise::square(x(0)?)),
+        Op::Floor {} => elementwise::round(Rounding::Floor, x(0)?),
+        Op::Ceil {} => elementwise::round(Rounding::Ceil, x(0)?),
+        Op::Round {} => elementwise::round(Rounding::Round, x(0)?),
+        Op::Trunc {} => elementwise::round(Rounding::Trunc, x(0)?),
+        Op::Clamp { min, max } => elementwise::clamp(x(0)?, *min, *max),
+        Op::Reciprocal {} => function(Function::Reciprocal),
+        Op::Rsqrt {} => function(Function::Rsqrt),
+        Op::Exp2 {} => function(Function::Exp2),
+        Op::Expm1 {} => function(Function::Expm1),
+        Op::Log1p {} => function(Function::Log1p),
+        Op::Log2 {} => function(Function::Log2),
+        Op::Log10 {} => function(Function::Log10),
+        Op::Sin {} => function(Function::Sin),
+        Op::Cos {} => function(Function::Cos),
+        Op::Tan {} => function(Function::Tan),
+        Op::Asin {} => function(Function::Asin),
+        Op::Acos {} => function(Function::Acos),
+        Op::Atan {} => function(Function::Atan),
+        Op::Sinh {} => function(Function::Sinh),
+        Op::Cosh {} => function(Function::Cosh),
+        Op::Erf {} => function(Function::Erf),
+        Op::Frac {} => activation(Function::Frac),
+        Op::Relu {} => elementwise::relu(x(0)?),
+        Op::LeakyRelu { slope } => activation(Function::LeakyRelu { slope: slope.get() }),
+        Op::Elu { alpha } => activation(Function::Elu { alpha: alpha.get() }),
+        Op::Softplus { beta, threshold } => activation(Function::Softplus { beta: beta.get(), threshold: threshold.get() }),
+        Op::Mish {} => activation(Function::Mish),
+        Op::LogSigmoid {} => activation(Function::LogSigmoid),
 
         Op::Eq {} => compare(Comparison::Eq),
         Op::Ne {} => compare(Comparison::Ne),
@@ -241,19 +289,44 @@ fn evaluate(op: &Op, operands: &[&Value]) -> Result<Value, EvalError> {
         Op::Ge {} => compare(Comparison::Ge),
         Op::And {} => elementwise::logic(x(0)?, x(1)?, |a, b| a && b),
         Op::Or {} => elementwise::logic(x(0)?, x(1)?, |a, b| a || b),
+        Op::Xor {} => elementwise::logic(x(0)?, x(1)?, |a, b| a != b),
         Op::Not {} => Ok(elementwise::not(x(0)?)),
+        Op::Isnan {} => Ok(elementwise::class(x(0)?, f64::is_nan, false)),
+        Op::Isinf {} => Ok(elementwise::class(x(0)?, f64::is_infinite, false)),
+        Op::Isfinite {} => Ok(elementwise::class(x(0)?, f64::is_finite, true)),
         Op::Select {} => elementwise::select(x(0)?, x(1)?, x(2)?),
 
-        Op::Softmax { dim } => reduce::softmax(x(0)?, *dim),
-        Op::Argmax { dim, keepdim } => reduce::argmax(x(0)?, *dim, *keepdim),
+        Op::Softmax { dim } => along::softmax(x(0)?, *dim),
+        Op::Argmax { dim, keepdim } => reduce::arg_extreme(Extreme::Max, x(0)?, *dim, *keepdim),
         Op::TopK { k, dim, largest } => {
             let (values, indices) = reduce::topk(x(0)?, *k, *dim, *largest)?;
             return Ok(Value::Tuple([Value::Tensor(values), Value::Tensor(indices)].into()));
         }
+        Op::LogSoftmax { dim } => along::log_softmax(x(0)?, *dim),
+        Op::Argmin { dim, keepdim } => reduce::arg_extreme(Extreme::Min, x(0)?, *dim, *keepdim),
+        Op::Sort { dim, descending } => {
+            let (values, indices) = along::sort(x(0)?, *dim, *descending)?;
+            return Ok(Value::Tuple([Value::Tensor(values), Value::Tensor(indices)].into()));
+        }
+        Op::Cumsum { dim } => along::scan(Scan::Sum, x(0)?, *dim),
+        Op::Cumprod { dim } => along::scan(Scan::Product, x(0)?, *dim),
         Op::Sum { dims, keepdim } => reduce::sum(x(0)?, dims, *keepdim),
         Op::Mean { dims, keepdim } => reduce::mean(x(0)?, dims, *keepdim),
         Op::Max { dims, keepdim } => reduce::extreme(Extreme::Max, x(0)?, dims, *keepdim),
         Op::Min { dims, keepdim } => reduce::extreme(Extreme::Min, x(0)?, dims, *keepdim),
+        Op::Prod { dims, keepdim } => reduce::prod(x(0)?, dims, *keepdim),
+        Op::Any { dims, keepdim } => reduce::any(x(0)?, dims, *keepdim),
+        Op::All { dims, keepdim } => reduce::all(x(0)?, dims, *keepdim),
+        Op::Logsumexp { dims, keepdim } => reduce::logsumexp(x(0)?, dims, *keepdim),
+        Op::Norm { p, dims, keepdim } => reduce::norm(x(0)?, p.get(), dims, *keepdim),
+        Op::Var { dims, correction, keepdim } => reduce::var(x(0)?, dims, *correction, *keepdim),
+        Op::Std { dims, correction, keepdim } => reduce::std(x(0)?, dims, *correction, *keepdim),
+
+        Op::CosineSimilarity { dim, eps } => loss::cosine_similarity(x(0)?, x(1)?, *dim, eps.get()),
+        Op::CrossEntropy { reduction, ignore_index, label_smoothing } => {
+            loss::cross_entropy(x(0)?, x(1)?, *reduction, *ignore_index, label_smoothing.get())
+        }
+        Op::KlDiv { reduction, log_target } => loss::kl_div(x(0)?, x(1)?, *reduction, *log_target),
 
         Op::Matmul {} => linear::matmul(x(0)?, x(1)?),
         Op::RmsNorm { eps } => linear::rms_norm(x(0)?, x(1)?, eps.get()),

@@ -11,6 +11,9 @@ use crate::{
 };
 
 pub(crate) mod loops;
+mod numeric;
+
+pub(crate) use numeric::{clamp_dtype, is_bound};
 
 /// The models that a program may use, by the program's names for them.
 pub type Models = BTreeMap<Name, Arc<ModelSpec>>;
@@ -184,12 +187,37 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
             let ty = elementwise(op, &[tensor(0)?, tensor(1)?])?;
             Type::Tensor(TensorType { dtype: float_of(ty.dtype), ..ty })
         }
-        Op::Neg {} | Op::Abs {} => {
+        Op::Pow {} | Op::Remainder {} | Op::Fmod {} | Op::FloorDiv {} => numeric::of_numbers(op, tensor(0)?, tensor(1)?)?,
+        Op::Atan2 {} => numeric::to_floats(op, tensor(0)?, tensor(1)?)?,
+        Op::Logaddexp {} => numeric::of_floats(op, tensor(0)?, tensor(1)?)?,
+        Op::Sign {} => Type::Tensor(tensor(0)?.clone()),
+        Op::Square {} => numeric::square(tensor(0)?),
+        Op::Clamp { min, max } => numeric::clamp(tensor(0)?, *min, *max)?,
+        Op::Neg {} | Op::Abs {} | Op::Floor {} | Op::Ceil {} | Op::Round {} | Op::Trunc {} | Op::Relu {} => {
             let ty = tensor(0)?;
             numbers(op, ty)?;
             Type::Tensor(ty.clone())
         }
         Op::Exp {} | Op::Log {} | Op::Sqrt {} | Op::Sigmoid {} | Op::Tanh {} => {
+            let ty = tensor(0)?;
+            Type::Tensor(TensorType { dtype: float_of(ty.dtype), ..ty.clone() })
+        }
+        Op::Reciprocal {}
+        | Op::Rsqrt {}
+        | Op::Exp2 {}
+        | Op::Expm1 {}
+        | Op::Log1p {}
+        | Op::Log2 {}
+        | Op::Log10 {}
+        | Op::Sin {}
+        | Op::Cos {}
+        | Op::Tan {}
+        | Op::Asin {}
+        | Op::Acos {}
+        | Op::Atan {}
+        | Op::Sinh {}
+        | Op::Cosh {}
+        | Op::Erf {} => {
             let ty = tensor(0)?;
             Type::Tensor(TensorType { dtype: float_of(ty.dtype), ..ty.clone() })
         }
@@ -200,11 +228,14 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
             }
             Type::Tensor(floats(op, tensor(0)?)?.clone())
         }
-        Op::Eq {} | Op::Ne {} | Op::Lt {} | Op::Le {} | Op::Gt {} | Op::Ge {} | Op::And {} | Op::Or {} => {
+        Op::Frac {} | Op::LeakyRelu { .. } | Op::Elu { .. } | Op::Softplus { .. } | Op::Mish {} | Op::LogSigmoid {} => {
+            Type::Tensor(floats(op, tensor(0)?)?.clone())
+        }
+        Op::Eq {} | Op::Ne {} | Op::Lt {} | Op::Le {} | Op::Gt {} | Op::Ge {} | Op::And {} | Op::Or {} | Op::Xor {} => {
             let ty = elementwise(op, &[tensor(0)?, tensor(1)?])?;
             Type::Tensor(TensorType { dtype: DType::Bool, ..ty })
         }
-        Op::Not {} => Type::Tensor(TensorType { dtype: DType::Bool, ..tensor(0)?.clone() }),
+        Op::Not {} | Op::Isnan {} | Op::Isinf {} | Op::Isfinite {} => Type::Tensor(TensorType { dtype: DType::Bool, ..tensor(0)?.clone() }),
         Op::Select {} => {
             let (condition, yes, no) = (tensor(0)?, tensor(1)?, tensor(2)?);
             if condition.dtype != DType::Bool {
@@ -220,7 +251,7 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
             axis(ty, *dim)?;
             Type::Tensor(ty.clone())
         }
-        Op::Argmax { dim, keepdim } => {
+        Op::Argmax { dim, keepdim } | Op::Argmin { dim, keepdim } => {
             let ty = tensor(0)?;
             numbers(op, ty)?;
             let dims: Vec<i64> = dim.iter().copied().collect();
@@ -261,6 +292,21 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
             not_empty(op, ty, dims)?;
             Type::Tensor(reduced)
         }
+
+        Op::LogSoftmax { dim } => numeric::log_softmax(op, tensor(0)?, *dim)?,
+        Op::Sort { dim, .. } => numeric::sort(tensor(0)?, *dim)?,
+        Op::Cumsum { dim } | Op::Cumprod { dim } => numeric::scan(tensor(0)?, *dim)?,
+        Op::Prod { dims, keepdim } => numeric::prod(tensor(0)?, dims, *keepdim)?,
+        Op::Any { dims, keepdim } | Op::All { dims, keepdim } => numeric::quantifier(tensor(0)?, dims, *keepdim)?,
+        Op::Logsumexp { dims, keepdim } => numeric::logsumexp(tensor(0)?, dims, *keepdim)?,
+        Op::Norm { p, dims, keepdim } => numeric::norm(op, tensor(0)?, p.get(), dims, *keepdim)?,
+        Op::Var { dims, keepdim, .. } | Op::Std { dims, keepdim, .. } => numeric::spread(op, tensor(0)?, dims, *keepdim)?,
+
+        Op::CosineSimilarity { dim, .. } => numeric::cosine_similarity(op, tensor(0)?, tensor(1)?, *dim)?,
+        Op::CrossEntropy { reduction, label_smoothing, .. } => {
+            numeric::cross_entropy(op, tensor(0)?, tensor(1)?, *reduction, label_smoothing.get())?
+        }
+        Op::KlDiv { reduction, .. } => numeric::kl_div(op, tensor(0)?, tensor(1)?, *reduction)?,
 
         Op::Matmul {} => Type::Tensor(matmul(op, tensor(0)?, tensor(1)?)?),
         Op::RmsNorm { .. } => {

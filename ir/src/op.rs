@@ -4,7 +4,7 @@
 //! All operations are pure and have one result. Effects are entries of a graph's effect list.
 
 use crate::{
-    attr::{Attr, AttrKind, AttrValue, Float, Literal},
+    attr::{Attr, AttrKind, AttrValue, Float, Literal, Reduction},
     graph::Body,
     types::{DType, Dim, Name, Type},
 };
@@ -330,20 +330,88 @@ ops! {
     Mul = "mul" (Exactly(2), Anywhere) {}
     /// True division: integers become f32.
     Div = "div" (Exactly(2), Anywhere) {}
+    /// The largest whole number that is not above the quotient: Python's `//`. Integers cannot be divided by 0.
+    FloorDiv = "floor_div" (Exactly(2), Anywhere) {}
+    /// What `floor_div` leaves over, with the sign of the divisor: Python's `%`. Integers cannot be divided by 0.
+    Remainder = "remainder" (Exactly(2), Anywhere) {}
+    /// What a division that rounds towards zero leaves over, with the sign of the dividend: `torch.fmod`. Integers cannot be
+    /// divided by 0.
+    Fmod = "fmod" (Exactly(2), Anywhere) {}
+    /// The first to the power of the second. Integers to a negative power are 0, but for powers of 1 and -1.
+    Pow = "pow" (Exactly(2), Anywhere) {}
     /// The larger of both; NaN wins.
     Maximum = "maximum" (Exactly(2), Anywhere) {}
     /// The smaller of both; NaN wins.
     Minimum = "minimum" (Exactly(2), Anywhere) {}
+    /// The angle of the point (second, first), from -pi to pi: `torch.atan2(y, x)`; integers become f32.
+    Atan2 = "atan2" (Exactly(2), Anywhere) {}
+    /// ln(e^x + e^y), of floats, without overflow.
+    Logaddexp = "logaddexp" (Exactly(2), Anywhere) {}
     /// The negative.
     Neg = "neg" (Exactly(1), Anywhere) {}
     /// The absolute value.
     Abs = "abs" (Exactly(1), Anywhere) {}
+    /// -1, 0 or 1: the sign. That of NaN is 0.
+    Sign = "sign" (Exactly(1), Anywhere) {}
+    /// x * x; bool becomes i64.
+    Square = "square" (Exactly(1), Anywhere) {}
+    /// The largest whole number that is not above it.
+    Floor = "floor" (Exactly(1), Anywhere) {}
+    /// The smallest whole number that is not below it.
+    Ceil = "ceil" (Exactly(1), Anywhere) {}
+    /// The nearest whole number; of two, the even one.
+    Round = "round" (Exactly(1), Anywhere) {}
+    /// The whole number next to it towards zero.
+    Trunc = "trunc" (Exactly(1), Anywhere) {}
+    /// What `trunc` leaves over, with the sign of x; of floats.
+    Frac = "frac" (Exactly(1), Anywhere) {}
+    /// The nearest number between two bounds, of which one may be missing; NaN stays, and where they are crossed `max` holds.
+    ///
+    /// Integers with bounds that are whole numbers stay integers (bool becomes i64), others become f32.
+    Clamp = "clamp" (Exactly(1), Anywhere) {
+        /// The lower bound.
+        min: Option<Float> = None,
+        /// The upper bound.
+        max: Option<Float> = None,
+    }
+    /// 1 / x; integers become f32.
+    Reciprocal = "reciprocal" (Exactly(1), Anywhere) {}
+    /// 1 / sqrt(x); integers become f32.
+    Rsqrt = "rsqrt" (Exactly(1), Anywhere) {}
     /// e to the power of x; integers become f32.
     Exp = "exp" (Exactly(1), Anywhere) {}
+    /// 2 to the power of x; integers become f32.
+    Exp2 = "exp2" (Exactly(1), Anywhere) {}
+    /// e^x - 1, precise near 0; integers become f32.
+    Expm1 = "expm1" (Exactly(1), Anywhere) {}
     /// The natural logarithm; integers become f32.
     Log = "log" (Exactly(1), Anywhere) {}
+    /// ln(1 + x), precise near 0; integers become f32.
+    Log1p = "log1p" (Exactly(1), Anywhere) {}
+    /// The logarithm to base 2; integers become f32.
+    Log2 = "log2" (Exactly(1), Anywhere) {}
+    /// The logarithm to base 10; integers become f32.
+    Log10 = "log10" (Exactly(1), Anywhere) {}
     /// The square root; integers become f32.
     Sqrt = "sqrt" (Exactly(1), Anywhere) {}
+    /// The sine; integers become f32.
+    Sin = "sin" (Exactly(1), Anywhere) {}
+    /// The cosine; integers become f32.
+    Cos = "cos" (Exactly(1), Anywhere) {}
+    /// The tangent; integers become f32.
+    Tan = "tan" (Exactly(1), Anywhere) {}
+    /// The inverse of the sine, from -pi/2 to pi/2; integers become f32.
+    Asin = "asin" (Exactly(1), Anywhere) {}
+    /// The inverse of the cosine, from 0 to pi; integers become f32.
+    Acos = "acos" (Exactly(1), Anywhere) {}
+    /// The inverse of the tangent, from -pi/2 to pi/2; integers become f32.
+    Atan = "atan" (Exactly(1), Anywhere) {}
+    /// The hyperbolic sine; integers become f32.
+    Sinh = "sinh" (Exactly(1), Anywhere) {}
+    /// The hyperbolic cosine; integers become f32.
+    Cosh = "cosh" (Exactly(1), Anywhere) {}
+    /// The error function: 2 / sqrt(pi) times the integral of e^-t^2 from 0 to x; integers become f32.
+    Erf = "erf" (Exactly(1), Anywhere) {}
     /// 1 / (1 + e^-x); integers become f32.
     Sigmoid = "sigmoid" (Exactly(1), Anywhere) {}
     /// The hyperbolic tangent; integers become f32.
@@ -355,6 +423,29 @@ ops! {
         /// `none`: x * 0.5 * (1 + erf(x / sqrt(2))); `tanh`: x * 0.5 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))).
         approximate: Name = Name::from("none"),
     }
+    /// The larger of x and 0; NaN stays.
+    Relu = "relu" (Exactly(1), Anywhere) {}
+    /// x where it is positive, elsewhere `slope` of it; of floats.
+    LeakyRelu = "leaky_relu" (Exactly(1), Anywhere) {
+        /// What numbers that are not positive are multiplied by.
+        slope: Float = Float::new(0.01),
+    }
+    /// x where it is not negative, elsewhere alpha * (e^x - 1); of floats.
+    Elu = "elu" (Exactly(1), Anywhere) {
+        /// What very negative numbers go to, without its sign.
+        alpha: Float = Float::new(1.0),
+    }
+    /// ln(1 + e^(beta x)) / beta, of floats; x itself where beta x is above the threshold.
+    Softplus = "softplus" (Exactly(1), Anywhere) {
+        /// How sharp the bend is.
+        beta: Float = Float::new(1.0),
+        /// Where it is straight.
+        threshold: Float = Float::new(20.0),
+    }
+    /// x * tanh(ln(1 + e^x)), of floats.
+    Mish = "mish" (Exactly(1), Anywhere) {}
+    /// The logarithm of the sigmoid, of floats.
+    LogSigmoid = "log_sigmoid" (Exactly(1), Anywhere) {}
 
     // Comparisons and logic; the result is bool.
 
@@ -374,8 +465,16 @@ ops! {
     And = "and" (Exactly(2), Anywhere) {}
     /// One or both are not zero.
     Or = "or" (Exactly(2), Anywhere) {}
+    /// One is not zero, and the other is.
+    Xor = "xor" (Exactly(2), Anywhere) {}
     /// It is zero.
     Not = "not" (Exactly(1), Anywhere) {}
+    /// It is no number: NaN.
+    Isnan = "isnan" (Exactly(1), Anywhere) {}
+    /// It is infinity or -infinity.
+    Isinf = "isinf" (Exactly(1), Anywhere) {}
+    /// It is neither infinite nor NaN.
+    Isfinite = "isfinite" (Exactly(1), Anywhere) {}
     /// The second where the first (bool) holds, elsewhere the third: `torch.where`.
     Select = "select" (Exactly(3), Anywhere) {}
 
@@ -386,12 +485,42 @@ ops! {
         /// The dimension; negative counts from the last.
         dim: i64,
     }
+    /// The logarithm of the softmax along a dimension, of floats.
+    LogSoftmax = "log_softmax" (Exactly(1), Anywhere) {
+        /// The dimension; negative counts from the last.
+        dim: i64,
+    }
     /// The index of the largest element (the first of equals; the first NaN), i64.
     Argmax = "argmax" (Exactly(1), Anywhere) {
         /// The dimension; none is the flat tensor.
         dim: Option<i64> = None,
         /// Whether the dimension stays, with size 1.
         keepdim: bool = false,
+    }
+    /// The index of the smallest element (the first of equals; the first NaN), i64.
+    Argmin = "argmin" (Exactly(1), Anywhere) {
+        /// The dimension; none is the flat tensor.
+        dim: Option<i64> = None,
+        /// Whether the dimension stays, with size 1.
+        keepdim: bool = false,
+    }
+    /// The elements in order and their indices: (values, indices i64). Equal elements keep their order; NaN counts as the
+    /// largest.
+    Sort = "sort" (Exactly(1), Anywhere) {
+        /// The dimension; negative counts from the last.
+        dim: i64 = -1,
+        /// The largest first, or else the smallest.
+        descending: bool = false,
+    }
+    /// The sum of each element and those before it; bool and integers become i64.
+    Cumsum = "cumsum" (Exactly(1), Anywhere) {
+        /// The dimension; negative counts from the last.
+        dim: i64,
+    }
+    /// The product of each element and those before it; bool and integers become i64.
+    Cumprod = "cumprod" (Exactly(1), Anywhere) {
+        /// The dimension; negative counts from the last.
+        dim: i64,
     }
     /// The k largest (or smallest) elements in order and their indices: (values, indices i64). Of equal elements the
     /// one with the lower index comes first; NaN counts as the largest.
@@ -431,6 +560,62 @@ ops! {
         /// Whether the dimensions stay, with size 1.
         keepdim: bool = false,
     }
+    /// The product; bool and integers become i64.
+    Prod = "prod" (Exactly(1), Anywhere) {
+        /// The dimensions; none given means all.
+        dims: Vec<i64> = Vec::new(),
+        /// Whether the dimensions stay, with size 1.
+        keepdim: bool = false,
+    }
+    /// Whether any element is not zero, as bool; of u8, as u8.
+    Any = "any" (Exactly(1), Anywhere) {
+        /// The dimensions; none given means all.
+        dims: Vec<i64> = Vec::new(),
+        /// Whether the dimensions stay, with size 1.
+        keepdim: bool = false,
+    }
+    /// Whether no element is zero, as bool; of u8, as u8.
+    All = "all" (Exactly(1), Anywhere) {
+        /// The dimensions; none given means all.
+        dims: Vec<i64> = Vec::new(),
+        /// Whether the dimensions stay, with size 1.
+        keepdim: bool = false,
+    }
+    /// The logarithm of the sum of e^x, without overflow; integers become f32.
+    Logsumexp = "logsumexp" (Exactly(1), Anywhere) {
+        /// The dimensions; none given means all.
+        dims: Vec<i64> = Vec::new(),
+        /// Whether the dimensions stay, with size 1.
+        keepdim: bool = false,
+    }
+    /// (sum of |x|^p)^(1/p), of floats: `torch.linalg.vector_norm`. With p = inf the largest |x|, with -inf the smallest,
+    /// with 0 how many are not zero.
+    Norm = "norm" (Exactly(1), Anywhere) {
+        /// The power.
+        p: Float = Float::new(2.0),
+        /// The dimensions; none given means all.
+        dims: Vec<i64> = Vec::new(),
+        /// Whether the dimensions stay, with size 1.
+        keepdim: bool = false,
+    }
+    /// The mean of squared distances from the mean, of floats.
+    Var = "var" (Exactly(1), Anywhere) {
+        /// The dimensions; none given means all.
+        dims: Vec<i64> = Vec::new(),
+        /// What the divisor is less than the number of elements: 1 for the estimate from a sample, 0 for the mean itself.
+        correction: i64 = 1,
+        /// Whether the dimensions stay, with size 1.
+        keepdim: bool = false,
+    }
+    /// The square root of `var`, of floats.
+    Std = "std" (Exactly(1), Anywhere) {
+        /// The dimensions; none given means all.
+        dims: Vec<i64> = Vec::new(),
+        /// As in `var`.
+        correction: i64 = 1,
+        /// Whether the dimensions stay, with size 1.
+        keepdim: bool = false,
+    }
 
     // Linear algebra and the parts of transformers.
 
@@ -460,6 +645,33 @@ ops! {
     CausalMask = "causal_mask" (Exactly(1), Anywhere) {
         /// How many keys a query sees at most, itself included; none is all.
         window: Option<i64> = None,
+    }
+
+    // Losses and similarities, of floats.
+
+    /// The cosine of the angle between vectors along a dimension of both, after broadcasting.
+    CosineSimilarity = "cosine_similarity" (Exactly(2), Anywhere) {
+        /// The dimension of the vectors, which disappears; negative counts from the last.
+        dim: i64 = 1,
+        /// Vectors are taken to be at least this long.
+        eps: Float = Float::new(1e-8),
+    }
+    /// -ln of the softmax at the right class: `cross_entropy(logits, classes)` with logits [N, C, …], or of C alone, and
+    /// classes i64 of that shape without C.
+    CrossEntropy = "cross_entropy" (Exactly(2), Anywhere) {
+        /// What becomes of the losses; `mean` leaves those out that are ignored.
+        reduction: Reduction = Reduction::Mean,
+        /// The class whose losses are 0 and do not count.
+        ignore_index: i64 = -100,
+        /// From 0 to 1: how much of the target lies on all classes alike.
+        label_smoothing: Float = Float::new(0.0),
+    }
+    /// target * (ln(target) - input), where the input holds logarithms: `torch.nn.functional.kl_div(input, target)`.
+    KlDiv = "kl_div" (Exactly(2), Anywhere) {
+        /// What becomes of the pointwise losses.
+        reduction: Reduction = Reduction::Mean,
+        /// Whether the target holds logarithms, too.
+        log_target: bool = false,
     }
 
     // Tuples.

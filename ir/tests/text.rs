@@ -3,7 +3,7 @@
 
 use half::{bf16, f16};
 use irc_ir::{
-    attr::{Attr, AttrKind, Float, Literal},
+    attr::{Attr, AttrKind, Float, Literal, Reduction},
     diagnostic::{Diagnostics, Source, Span},
     graph::{Body, Effect, EffectKind, Graph, ModelDecl, NodeId},
     op::{Arity, Op, OpKind},
@@ -109,6 +109,7 @@ fn attr(kind: AttrKind) -> BoxedStrategy<Attr> {
         AttrKind::Dims => prop::collection::vec(dim(), 0..4).prop_map(Attr::Dims).boxed(),
         AttrKind::Literal => literal().prop_map(Attr::Literal).boxed(),
         AttrKind::Body => Just(Attr::Body(Body::new(Graph::new("")))).boxed(),
+        AttrKind::Reduction => prop::sample::select(&Reduction::ALL[..]).prop_map(Attr::Reduction).boxed(),
     }
 }
 

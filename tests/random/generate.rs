@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use irc::ir::{
-    attr::{Attr, AttrKind, Float},
+    attr::{Attr, AttrKind, Float, Reduction},
     diagnostic::Span,
     graph::{Effect, EffectKind, Graph, ModelDecl, NodeId},
     infer::{Models, infer},
@@ -127,7 +127,7 @@ impl Walk<'_> {
     }
 
     fn step(&mut self) {
-        match self.dice.below(24) {
+        match self.dice.below(36) {
             0 => {
                 let ids = self.dice.pick(&self.ids);
                 self.forward(ids);
@@ -138,6 +138,7 @@ impl Walk<'_> {
             10 => drop(self.literal()),
             11 => self.gather(),
             12 => self.embedding(),
+            15 => self.cross_entropy(),
             13 => self.new_ids(),
             14 => self.norm_or_rotary(),
             _ => self.operation(),
@@ -255,6 +256,18 @@ impl Walk<'_> {
         self.add(Op::Embedding {}, &[table, ids]);
     }
 
+    /// The loss of classes that are there, or are ignored.
+    fn cross_entropy(&mut self) {
+        let logits = self.value();
+        let Some(mut shape) = self.sizes_of(logits) else { return };
+        let count = shape.remove(usize::from(shape.len() > 1));
+        let classes = (0..shape.iter().product()).map(|_| self.dice.below(count) as i64).collect();
+        let classes = self.constant(&Tensor::new(shape, classes));
+        let (ignore_index, label_smoothing) = (self.dice.pick(&[-100, 0]), Float::new(self.dice.pick(&[0.0, 0.1])));
+        let reduction = self.dice.pick(&[Reduction::None, Reduction::Mean, Reduction::Sum]);
+        self.add(Op::CrossEntropy { reduction, ignore_index, label_smoothing }, &[logits, classes]);
+    }
+
     /// The prediction of a forward as the tokens of the next.
     fn new_ids(&mut self) {
         let forward = self.dice.pick(&self.forwards);
@@ -290,7 +303,7 @@ impl Walk<'_> {
     /// Any operation of the table on any values.
     fn operation(&mut self) {
         let kinds = OpKind::ALL.iter().copied().filter(|kind| kind.scope() == Scope::Anywhere);
-        let made_elsewhere = [OpKind::Const, OpKind::Gather, OpKind::Embedding];
+        let made_elsewhere = [OpKind::Const, OpKind::Gather, OpKind::Embedding, OpKind::CrossEntropy];
         let kinds: Vec<OpKind> = kinds.filter(|kind| !made_elsewhere.contains(kind)).collect();
         let kind = self.dice.pick(&kinds);
         for _ in 0..20 {
@@ -314,9 +327,14 @@ impl Walk<'_> {
                 }
             }
             let op = Op::build(kind, &mut |name| attrs.remove(name)).expect("each attribute is of its kind");
-            // Of floats that are large or no numbers, integers are the platform's.
+            // Of floats that are large or no numbers, integers are the platform's; and by 0 they are not divided.
             let to_integers = matches!(op, Op::Cast { dtype: DType::I64 | DType::I32 | DType::U8 });
-            if !to_integers && let Some(id) = self.add(op, &operands) {
+            let is_float = |id: &NodeId| self.types[id.index()].as_tensor().is_some_and(|ty| ty.dtype.is_float());
+            let by_zero = matches!(kind, OpKind::FloorDiv | OpKind::Remainder | OpKind::Fmod) && !operands.iter().any(is_float);
+            if !to_integers
+                && !by_zero
+                && let Some(id) = self.add(op, &operands)
+            {
                 if let Type::Tuple(parts) = &self.types[id.index()] {
                     let index = self.dice.below(parts.len()) as i64;
                     self.add(Op::Get { index }, &[id]);
@@ -338,7 +356,12 @@ impl Walk<'_> {
             AttrKind::Int => Attr::Int(int(&mut self.dice)),
             AttrKind::OptionalInt => Attr::Int(int(&mut self.dice)),
             AttrKind::Bool => Attr::Bool(self.dice.once_in(2)),
-            AttrKind::Float | AttrKind::OptionalFloat => Attr::Float(Float::new(self.dice.pick(&[1e-5, 10_000.0]))),
+            AttrKind::Float | AttrKind::OptionalFloat => Attr::Float(Float::new(match decl.name {
+                "p" => self.dice.pick(&[0.0, 1.0, 2.0, 3.0, f64::INFINITY, f64::NEG_INFINITY]),
+                "min" | "max" | "slope" | "alpha" | "beta" => f64::from(self.dice.float()),
+                _ => self.dice.pick(&[1e-5, 10_000.0]),
+            })),
+            AttrKind::Reduction => Attr::Reduction(self.dice.pick(&Reduction::ALL)),
             AttrKind::DType | AttrKind::OptionalDType => Attr::DType(self.dice.pick(&DType::ALL)),
             AttrKind::Ints => Attr::Ints((0..self.dice.between(0, 2)).map(|_| int(&mut self.dice)).collect()),
             AttrKind::Dims => {

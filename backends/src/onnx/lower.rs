@@ -4,10 +4,12 @@
 //! serves any flat batch. [`lower_model`] lowers the position-wise stages of a model and leaves attention to the caller:
 //! what an attention stage gives is an input of the ONNX model.
 
+mod numeric;
+
 use std::collections::BTreeMap;
 
 use irc_ir::{
-    attr::Literal,
+    attr::{Float, Literal},
     code::Code,
     diagnostic::Diagnostic,
     graph::{Graph, Node, NodeId},
@@ -309,6 +311,46 @@ impl<'a> Lowering<'a> {
                 let x = self.operand(node, 0, dtype)?;
                 self.emit("Gelu", &[&x], |node| node.attr("approximate", &**approximate))
             }
+
+            Op::Pow {} if dtype.is_float() => self.pow(node, dtype)?,
+            Op::Pow {} => return Err(unsupported(&node.op, "engines differ in powers of integers")),
+            Op::Remainder {} => self.remainder(node, dtype)?,
+            Op::Fmod {} => self.fmod(node, dtype)?,
+            Op::FloorDiv {} | Op::Atan2 {} | Op::Logaddexp {} | Op::Expm1 {} | Op::Log1p {} | Op::Cumprod { .. } => {
+                return Err(unsupported(&node.op, "there is no operator for it"));
+            }
+            Op::Sign {} => self.sign(node, dtype)?,
+            Op::Square {} => self.square(node, dtype)?,
+            Op::Floor {} => self.rounding("Floor", node, dtype)?,
+            Op::Ceil {} => self.rounding("Ceil", node, dtype)?,
+            Op::Round {} => self.rounding("Round", node, dtype)?,
+            Op::Trunc {} => self.trunc(node, dtype)?,
+            Op::Frac {} => self.frac(node, dtype)?,
+            Op::Clamp { min, max } => self.clamp(node, dtype, min.map(Float::get), max.map(Float::get))?,
+            Op::Reciprocal {} => self.unary("Reciprocal", node, dtype)?,
+            Op::Rsqrt {} => self.rsqrt(node, dtype)?,
+            Op::Exp2 {} => self.exp2(node, dtype)?,
+            Op::Log2 {} => self.log_to(std::f64::consts::LN_2, node, dtype)?,
+            Op::Log10 {} => self.log_to(std::f64::consts::LN_10, node, dtype)?,
+            Op::Sin {} => self.unary("Sin", node, dtype)?,
+            Op::Cos {} => self.unary("Cos", node, dtype)?,
+            Op::Tan {} => self.unary("Tan", node, dtype)?,
+            Op::Asin {} => self.unary("Asin", node, dtype)?,
+            Op::Acos {} => self.unary("Acos", node, dtype)?,
+            Op::Atan {} => self.unary("Atan", node, dtype)?,
+            Op::Sinh {} => self.unary("Sinh", node, dtype)?,
+            Op::Cosh {} => self.unary("Cosh", node, dtype)?,
+            Op::Erf {} => self.unary("Erf", node, dtype)?,
+            Op::Relu {} => self.clamp(node, dtype, Some(0.0), None)?,
+            Op::LeakyRelu { slope } => self.with_alpha("LeakyRelu", node, dtype, *slope)?,
+            Op::Elu { alpha } => self.with_alpha("Elu", node, dtype, *alpha)?,
+            Op::Softplus { beta, threshold } => self.softplus(node, dtype, beta.get(), threshold.get())?,
+            Op::Mish {} => self.mish(node, dtype)?,
+            Op::LogSigmoid {} => self.log_sigmoid(node, dtype)?,
+            Op::Xor {} => self.binary("Xor", node, DType::Bool)?,
+            Op::Isnan {} => self.isnan(node)?,
+            Op::Isinf {} => self.isinf(node)?,
+            Op::Isfinite {} => self.isfinite(node)?,
             Op::Eq {} => self.comparison("Equal", node)?,
             Op::Ne {} => {
                 let equal = self.comparison("Equal", node)?;
@@ -331,31 +373,18 @@ impl<'a> Lowering<'a> {
                 let x = self.operand(node, 0, dtype)?;
                 self.emit("Softmax", &[&x], |node| node.attr("axis", axis(*dim, rank)))
             }
-            Op::Argmax { dim, keepdim } => {
-                let mut x = self.operand(node, 0, self.tensor(node.operands[0])?.dtype)?;
-                let at = match dim {
-                    Some(dim) => axis(*dim, rank),
-                    None => {
-                        let flat = self.ints(&[-1]);
-                        x = self.plain("Reshape", &[&x, &flat]);
-                        0
-                    }
-                };
-                // Not ArgMax: engines differ in which of equal elements they take.
-                let one = self.ints(&[1]);
-                let [_, found] = self.top(&x, &one, at, true);
-                match (dim, keepdim) {
-                    (Some(_), true) => found,
-                    (Some(_), false) => {
-                        let axes = self.ints(&[at]);
-                        self.plain("Squeeze", &[&found, &axes])
-                    }
-                    (None, _) => {
-                        let ones = self.ints(&vec![1; if *keepdim { rank } else { 0 }]);
-                        self.plain("Reshape", &[&found, &ones])
-                    }
-                }
+            Op::Argmax { dim, keepdim } => self.arg_extreme(node, *dim, *keepdim, false)?,
+            Op::Argmin { dim, keepdim } => self.arg_extreme(node, *dim, *keepdim, true)?,
+            Op::LogSoftmax { dim } => {
+                let x = self.operand(node, 0, dtype)?;
+                self.emit("LogSoftmax", &[&x], |node| node.attr("axis", axis(*dim, rank)))
             }
+            Op::Sort { dim, descending } => {
+                let outs = self.sort(node, *dim, *descending)?;
+                self.names.insert(id, outs.into());
+                return Ok(());
+            }
+            Op::Cumsum { dim } => self.cumsum(node, dtype, *dim)?,
             Op::TopK { k, dim, largest } => {
                 let x = self.operand(node, 0, self.tensor(node.operands[0])?.dtype)?;
                 let k = self.ints(&[*k]);
@@ -367,6 +396,20 @@ impl<'a> Lowering<'a> {
             Op::Mean { dims, keepdim } => self.reduce("ReduceMean", node, dtype, dims, *keepdim)?,
             Op::Max { dims, keepdim } => self.reduce("ReduceMax", node, dtype, dims, *keepdim)?,
             Op::Min { dims, keepdim } => self.reduce("ReduceMin", node, dtype, dims, *keepdim)?,
+            Op::Prod { dims, keepdim } => self.reduce("ReduceProd", node, dtype, dims, *keepdim)?,
+            Op::Any { dims, keepdim } => self.quantifier(node, dtype, dims, *keepdim, false)?,
+            Op::All { dims, keepdim } => self.quantifier(node, dtype, dims, *keepdim, true)?,
+            Op::Logsumexp { dims, keepdim } => self.logsumexp(node, dtype, dims, *keepdim)?,
+            Op::Norm { p, dims, keepdim } => self.norm(node, dtype, p.get(), dims, *keepdim)?,
+            Op::Var { dims, correction, keepdim } => self.var(node, dtype, dims, *correction, *keepdim)?,
+            Op::Std { dims, correction, keepdim } => {
+                let var = self.var(node, dtype, dims, *correction, *keepdim)?;
+                self.plain("Sqrt", &[&var])
+            }
+
+            Op::CosineSimilarity { .. } | Op::CrossEntropy { .. } | Op::KlDiv { .. } => {
+                return Err(unsupported(&node.op, "losses are computed on the host"));
+            }
 
             // A vector on the right is a matrix of one column: not every engine takes that column away again.
             Op::Matmul {} if rank > 1 && self.tensor(node.operands[1])?.rank() == 1 => {

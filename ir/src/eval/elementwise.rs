@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 
 use crate::{
+    attr::Float,
     eval::{
         EvalError,
         number::{FromAny, Number, Real, Wide, cast, convert, convert_by, wide},
         walk::{Walk, broadcast, broadcast_strides},
     },
+    infer::{clamp_dtype, is_bound},
     tensor::{Element, Sizes, Tensor},
     types::{DType, promote_operands},
 };
@@ -20,16 +22,64 @@ pub(super) enum Arithmetic {
     Mul,
     Maximum,
     Minimum,
+    Pow,
+    Remainder,
+    Fmod,
+    FloorDiv,
 }
 
-/// A function of one operand whose results are floats.
+impl Arithmetic {
+    /// Whether bools have no such operation.
+    fn is_of_numbers(self) -> bool {
+        matches!(self, Arithmetic::Pow | Arithmetic::Remainder | Arithmetic::Fmod | Arithmetic::FloorDiv)
+    }
+
+    /// Whether it divides, which integers cannot by 0.
+    fn divides(self) -> bool {
+        matches!(self, Arithmetic::Remainder | Arithmetic::Fmod | Arithmetic::FloorDiv)
+    }
+}
+
+/// A function of one operand whose results are floats, with its parameters.
 #[derive(Clone, Copy)]
 pub(super) enum Function {
     Exp,
+    Exp2,
+    Expm1,
     Log,
+    Log1p,
+    Log2,
+    Log10,
     Sqrt,
-    Sigmoid,
+    Rsqrt,
+    Reciprocal,
+    Sin,
+    Cos,
+    Tan,
+    Asin,
+    Acos,
+    Atan,
+    Sinh,
+    Cosh,
     Tanh,
+    Erf,
+    Sigmoid,
+    Silu,
+    LeakyRelu { slope: f64 },
+    Elu { alpha: f64 },
+    Softplus { beta: f64, threshold: f64 },
+    Mish,
+    LogSigmoid,
+    Frac,
+}
+
+/// A function of one operand to a whole number. Integers are whole already.
+#[derive(Clone, Copy)]
+pub(super) enum Rounding {
+    Floor,
+    Ceil,
+    Round,
+    Trunc,
 }
 
 /// A comparison of two operands.
@@ -49,11 +99,51 @@ pub(super) fn arithmetic(kind: Arithmetic, a: &Tensor, b: &Tensor) -> Result<Ten
         return Err(EvalError::new("there is no difference of bools"));
     }
     let dtype = promoted(&[a, b]);
+    if kind.is_of_numbers() && dtype == DType::Bool {
+        return Err(EvalError::new("bools are no numbers"));
+    }
     let result = match wide(dtype) {
         Wide::F64 => pair.arithmetic::<f64>(kind, &convert(a), &convert(b)),
         Wide::F32 if kind == Arithmetic::Mul => pair.map(&factor(a, dtype), &factor(b, dtype), |a, b| a * b),
         Wide::F32 => pair.arithmetic::<f32>(kind, &convert_by(a, dtype), &convert_by(b, dtype)),
-        Wide::I64 => pair.arithmetic::<i64>(kind, &convert_by(a, dtype), &convert_by(b, dtype)),
+        Wide::I64 => {
+            let divisors = convert_by::<i64>(b, dtype);
+            if kind.divides() && divisors.contains(&0) && !pair.shape.contains(&0) {
+                return Err(EvalError::new("integers cannot be divided by 0"));
+            }
+            pair.arithmetic::<i64>(kind, &convert_by(a, dtype), &divisors)
+        }
+    };
+    Ok(cast(&result, dtype))
+}
+
+/// `atan2`, which makes floats of integers.
+pub(super) fn atan2(y: &Tensor, x: &Tensor) -> Result<Tensor, EvalError> {
+    let dtype = promoted(&[y, x]);
+    of_floats(y, x, if dtype.is_float() { dtype } else { DType::F32 }, f32::atan2, f64::atan2)
+}
+
+/// `logaddexp`, of floats.
+pub(super) fn logaddexp(a: &Tensor, b: &Tensor) -> Result<Tensor, EvalError> {
+    let dtype = promoted(&[a, b]);
+    if !dtype.is_float() {
+        return Err(EvalError::new("the operands are not of floats"));
+    }
+    of_floats(a, b, dtype, f32::logaddexp, f64::logaddexp)
+}
+
+/// A function of both, cast to a type of floats.
+pub(super) fn of_floats(
+    a: &Tensor,
+    b: &Tensor,
+    dtype: DType,
+    narrow: impl Fn(f32, f32) -> f32,
+    wide: impl Fn(f64, f64) -> f64,
+) -> Result<Tensor, EvalError> {
+    let pair = Pair::new(a, b)?;
+    let result = match dtype {
+        DType::F64 => pair.map(&convert(a), &convert(b), wide),
+        _ => pair.map(&convert_by(a, dtype), &convert_by(b, dtype), narrow),
     };
     Ok(cast(&result, dtype))
 }
@@ -112,14 +202,126 @@ pub(super) fn absolute(x: &Tensor) -> Result<Tensor, EvalError> {
     Ok(cast(&result, x.dtype()))
 }
 
+pub(super) fn sign(x: &Tensor) -> Tensor {
+    let result = match wide(x.dtype()) {
+        Wide::F64 => map(x, <f64 as Number>::sign),
+        Wide::F32 => map(x, <f32 as Number>::sign),
+        Wide::I64 => map(x, <i64 as Number>::sign),
+    };
+    cast(&result, x.dtype())
+}
+
+pub(super) fn square(x: &Tensor) -> Tensor {
+    let dtype = if x.dtype() == DType::Bool { DType::I64 } else { x.dtype() };
+    let result = match wide(dtype) {
+        Wide::F64 => map(x, |x: f64| x * x),
+        Wide::F32 => map(x, |x: f32| x * x),
+        Wide::I64 => map(x, |x: i64| x.wrapping_mul(x)),
+    };
+    cast(&result, dtype)
+}
+
+pub(super) fn round(kind: Rounding, x: &Tensor) -> Result<Tensor, EvalError> {
+    fn typed<T: Real>(kind: Rounding, x: &Tensor) -> Tensor {
+        match kind {
+            Rounding::Floor => map(x, T::floor),
+            Rounding::Ceil => map(x, T::ceil),
+            Rounding::Round => map(x, T::round),
+            Rounding::Trunc => map(x, T::trunc),
+        }
+    }
+    Ok(match wide(x.dtype()) {
+        _ if x.dtype() == DType::Bool => return Err(EvalError::new("bools are not rounded")),
+        Wide::F64 => typed::<f64>(kind, x),
+        Wide::F32 => cast(&typed::<f32>(kind, x), x.dtype()),
+        Wide::I64 => x.clone(),
+    })
+}
+
+pub(super) fn relu(x: &Tensor) -> Result<Tensor, EvalError> {
+    let result = match wide(x.dtype()) {
+        _ if x.dtype() == DType::Bool => return Err(EvalError::new("bools are no numbers")),
+        Wide::F64 => map(x, |x: f64| Number::maximum(x, 0.0)),
+        Wide::F32 => map(x, |x: f32| Number::maximum(x, 0.0)),
+        Wide::I64 => map(x, |x: i64| x.max(0)),
+    };
+    Ok(cast(&result, x.dtype()))
+}
+
+/// The lower bound is applied first.
+pub(super) fn clamp(x: &Tensor, min: Option<Float>, max: Option<Float>) -> Result<Tensor, EvalError> {
+    fn typed<T: Number>(x: &Tensor, dtype: DType, [min, max]: [Option<Float>; 2]) -> Tensor {
+        let bound = |bound: Float| convert_by::<T>(&Tensor::scalar(bound.get()), dtype)[0];
+        let (min, max) = (min.map(bound), max.map(bound));
+        let values = convert_by::<T>(x, dtype);
+        let clamped = values.iter().map(|&x| {
+            let x = min.map_or(x, |min| x.maximum(min));
+            max.map_or(x, |max| x.minimum(max))
+        });
+        Tensor::new(x.shape(), clamped.collect())
+    }
+    let (dtype, bounds) = (clamp_dtype(x.dtype(), min, max), [min, max]);
+    if bounds == [None, None] || bounds.into_iter().flatten().any(|bound| !is_bound(bound.get(), dtype)) {
+        return Err(EvalError::new(format!("{min:?} and {max:?} are no bounds for {dtype}")));
+    }
+    let result = match wide(dtype) {
+        Wide::F64 => typed::<f64>(x, dtype, bounds),
+        Wide::F32 => typed::<f32>(x, dtype, bounds),
+        Wide::I64 => typed::<i64>(x, dtype, bounds),
+    };
+    Ok(cast(&result, dtype))
+}
+
+/// Whether floats are of a kind; integers are `of_integers`.
+pub(super) fn class(x: &Tensor, of_floats: impl Fn(f64) -> bool, of_integers: bool) -> Tensor {
+    match wide(x.dtype()) {
+        // Every float is an f64, and of the same kind.
+        Wide::F64 | Wide::F32 => map(x, of_floats),
+        Wide::I64 => Tensor::new(x.shape(), vec![of_integers; x.len()]),
+    }
+}
+
+/// A function of floats; integers become f32.
 pub(super) fn function(kind: Function, x: &Tensor) -> Result<Tensor, EvalError> {
     fn typed<T: Real>(kind: Function, x: &Tensor) -> Tensor {
         match kind {
             Function::Exp => map(x, T::exp),
+            Function::Exp2 => map(x, T::exp2),
+            Function::Expm1 => map(x, T::exp_m1),
             Function::Log => map(x, T::ln),
+            Function::Log1p => map(x, T::ln_1p),
+            Function::Log2 => map(x, T::log2),
+            Function::Log10 => map(x, T::log10),
             Function::Sqrt => map(x, T::sqrt),
-            Function::Sigmoid => map(x, T::sigmoid),
+            Function::Rsqrt => map(x, |x: T| x.sqrt().recip()),
+            Function::Reciprocal => map(x, T::recip),
+            Function::Sin => map(x, T::sin),
+            Function::Cos => map(x, T::cos),
+            Function::Tan => map(x, T::tan),
+            Function::Asin => map(x, T::asin),
+            Function::Acos => map(x, T::acos),
+            Function::Atan => map(x, T::atan),
+            Function::Sinh => map(x, T::sinh),
+            Function::Cosh => map(x, T::cosh),
             Function::Tanh => map(x, T::tanh),
+            Function::Erf => map(x, T::erf),
+            Function::Sigmoid => map(x, T::sigmoid),
+            Function::Silu => map(x, T::silu),
+            Function::LeakyRelu { slope } => {
+                let slope = T::from_f64(slope);
+                map(x, |x: T| x.leaky_relu(slope))
+            }
+            Function::Elu { alpha } => {
+                let alpha = T::from_f64(alpha);
+                map(x, |x: T| x.elu(alpha))
+            }
+            Function::Softplus { beta, threshold } => {
+                let (beta, threshold) = (T::from_f64(beta), T::from_f64(threshold));
+                map(x, |x: T| x.softplus(beta, threshold))
+            }
+            Function::Mish => map(x, T::mish),
+            Function::LogSigmoid => map(x, T::log_sigmoid),
+            Function::Frac => map(x, T::fract),
         }
     }
     let dtype = if x.dtype().is_float() { x.dtype() } else { DType::F32 };
@@ -130,13 +332,9 @@ pub(super) fn function(kind: Function, x: &Tensor) -> Result<Tensor, EvalError> 
     Ok(cast(&result, dtype))
 }
 
-pub(super) fn silu(x: &Tensor) -> Result<Tensor, EvalError> {
-    let result = match wide(x.dtype()) {
-        Wide::F64 => map(x, f64::silu),
-        Wide::F32 => map(x, f32::silu),
-        Wide::I64 => return Err(EvalError::new("the operand is not of floats")),
-    };
-    Ok(cast(&result, x.dtype()))
+/// A function of floats only.
+pub(super) fn activation(kind: Function, x: &Tensor) -> Result<Tensor, EvalError> {
+    if x.dtype().is_float() { function(kind, x) } else { Err(EvalError::new("the operand is not of floats")) }
 }
 
 pub(super) fn gelu(x: &Tensor, approximate: &str) -> Result<Tensor, EvalError> {
@@ -233,6 +431,10 @@ impl Pair {
             Arithmetic::Mul => self.map(a, b, T::mul),
             Arithmetic::Maximum => self.map(a, b, T::maximum),
             Arithmetic::Minimum => self.map(a, b, T::minimum),
+            Arithmetic::Pow => self.map(a, b, T::pow),
+            Arithmetic::Remainder => self.map(a, b, T::remainder),
+            Arithmetic::Fmod => self.map(a, b, T::fmod),
+            Arithmetic::FloorDiv => self.map(a, b, T::floor_div),
         }
     }
 

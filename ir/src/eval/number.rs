@@ -116,6 +116,26 @@ pub(super) trait Number: FromAny + PartialOrd {
     fn neg(self) -> Self;
     fn abs(self) -> Self;
     fn is_nan(self) -> bool;
+    /// The power; of integers to a negative one what is left after truncation.
+    fn pow(self, exponent: Self) -> Self;
+    /// The remainder of a division that rounds towards zero. Integers must not be divided by 0.
+    fn fmod(self, divisor: Self) -> Self;
+    /// The quotient rounded down. Integers must not be divided by 0.
+    fn floor_div(self, divisor: Self) -> Self;
+
+    /// The remainder of a division that rounds down. Integers must not be divided by 0.
+    #[inline]
+    fn remainder(self, divisor: Self) -> Self {
+        let (zero, rest) = (Self::from_i64(0), self.fmod(divisor));
+        if rest != zero && (rest < zero) != (divisor < zero) { rest.add(divisor) } else { rest }
+    }
+
+    /// -1, 0 or 1; 0 for NaN.
+    #[inline]
+    fn sign(self) -> Self {
+        let zero = Self::from_i64(0);
+        Self::from_i64(i64::from(self > zero) - i64::from(self < zero))
+    }
 
     /// The larger; NaN wins, and the first of equals.
     #[inline]
@@ -153,6 +173,27 @@ macro_rules! floats {
             fn abs(self) -> Self { $ty::abs(self) }
             #[inline]
             fn is_nan(self) -> bool { $ty::is_nan(self) }
+            #[inline]
+            fn pow(self, exponent: Self) -> Self { self.powf(exponent) }
+            #[inline]
+            fn fmod(self, divisor: Self) -> Self { self % divisor }
+
+            // PyTorch's: the quotient of what is divisible, which is nearly whole, made whole.
+            fn floor_div(self, divisor: Self) -> Self {
+                if divisor == 0.0 {
+                    return self / divisor;
+                }
+                let rest = self % divisor;
+                let mut quotient = (self - rest) / divisor;
+                if rest != 0.0 && (divisor < 0.0) != (rest < 0.0) {
+                    quotient -= 1.0;
+                }
+                if quotient == 0.0 {
+                    return (0.0 as $ty).copysign(self / divisor);
+                }
+                let whole = quotient.floor();
+                if quotient - whole > 0.5 { whole + 1.0 } else { whole }
+            }
         })*
     };
 }
@@ -186,64 +227,143 @@ impl Number for i64 {
     fn is_nan(self) -> bool {
         false
     }
-}
-
-/// A floating point type that operations are computed in.
-pub(super) trait Real: Number {
-    fn div(self, other: Self) -> Self;
-    fn exp(self) -> Self;
-    fn ln(self) -> Self;
-    fn sqrt(self) -> Self;
-    fn tanh(self) -> Self;
-    fn erf(self) -> Self;
-
-    /// 1 / (1 + e^-x).
-    #[inline]
-    fn sigmoid(self) -> Self {
-        let one = Self::from_i64(1);
-        one.div(one.add(self.neg().exp()))
+    fn pow(self, exponent: Self) -> Self {
+        match (self, exponent) {
+            (1, ..0) => 1,
+            (-1, ..0) => 1 - 2 * (exponent & 1),
+            (_, ..0) => 0,
+            (_, 0..) => {
+                let (mut base, mut left, mut product) = (self, exponent, 1i64);
+                while left > 0 {
+                    if left & 1 == 1 {
+                        product = product.wrapping_mul(base);
+                    }
+                    base = base.wrapping_mul(base);
+                    left >>= 1;
+                }
+                product
+            }
+        }
     }
-
-    /// x / (1 + e^-x).
     #[inline]
-    fn silu(self) -> Self {
-        self.div(Self::from_i64(1).add(self.neg().exp()))
+    fn fmod(self, divisor: Self) -> Self {
+        self.wrapping_rem(divisor)
     }
-
-    /// x * 0.5 * (1 + erf(x / sqrt(2))), in PyTorch's order.
     #[inline]
-    fn gelu(self) -> Self {
-        let erf = self.mul(Self::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf();
-        self.mul(Self::from_f64(0.5)).mul(Self::from_i64(1).add(erf))
-    }
-
-    /// x * 0.5 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))), in PyTorch's order.
-    #[inline]
-    fn gelu_tanh(self) -> Self {
-        let slope = Self::from_f64(std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2);
-        let cube = self.mul(self).mul(self);
-        let inner = slope.mul(self.add(Self::from_f64(0.044715).mul(cube)));
-        self.mul(Self::from_f64(0.5)).mul(Self::from_i64(1).add(inner.tanh()))
+    fn floor_div(self, divisor: Self) -> Self {
+        let quotient = self.wrapping_div(divisor);
+        let rest = self.wrapping_rem(divisor);
+        if rest != 0 && (rest < 0) != (divisor < 0) { quotient - 1 } else { quotient }
     }
 }
 
 macro_rules! reals {
-    ($($ty:ident: $erf:path;)*) => {
-        $(impl Real for $ty {
+    ($($method:ident $called:ident;)*) => {
+        /// A floating point type that operations are computed in.
+        pub(super) trait Real: Number {
+            fn div(self, other: Self) -> Self;
+            fn erf(self) -> Self;
+            fn is_infinite(self) -> bool;
+            $(fn $method(self) -> Self;)*
+
+            /// 1 / x.
+            #[inline]
+            fn recip(self) -> Self {
+                Self::from_i64(1).div(self)
+            }
+
+            /// 1 / (1 + e^-x).
+            #[inline]
+            fn sigmoid(self) -> Self {
+                let one = Self::from_i64(1);
+                one.div(one.add(self.neg().exp()))
+            }
+
+            /// x / (1 + e^-x).
+            #[inline]
+            fn silu(self) -> Self {
+                self.div(Self::from_i64(1).add(self.neg().exp()))
+            }
+
+            /// x * 0.5 * (1 + erf(x / sqrt(2))), in PyTorch's order.
+            #[inline]
+            fn gelu(self) -> Self {
+                let erf = self.mul(Self::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf();
+                self.mul(Self::from_f64(0.5)).mul(Self::from_i64(1).add(erf))
+            }
+
+            /// x * 0.5 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))), in PyTorch's order.
+            #[inline]
+            fn gelu_tanh(self) -> Self {
+                let slope = Self::from_f64(std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2);
+                let cube = self.mul(self).mul(self);
+                let inner = slope.mul(self.add(Self::from_f64(0.044715).mul(cube)));
+                self.mul(Self::from_f64(0.5)).mul(Self::from_i64(1).add(inner.tanh()))
+            }
+
+            /// x, or `slope` of it where it is not positive.
+            #[inline]
+            fn leaky_relu(self, slope: Self) -> Self {
+                if self > Self::from_i64(0) { self } else { self.mul(slope) }
+            }
+
+            /// x, or alpha * (e^x - 1) where it is negative.
+            #[inline]
+            fn elu(self, alpha: Self) -> Self {
+                if self < Self::from_i64(0) { self.exp_m1().mul(alpha) } else { self }
+            }
+
+            /// ln(1 + e^(beta x)) / beta, or x where beta x is above the threshold.
+            #[inline]
+            fn softplus(self, beta: Self, threshold: Self) -> Self {
+                let scaled = self.mul(beta);
+                if scaled > threshold { self } else { scaled.exp().ln_1p().div(beta) }
+            }
+
+            /// x * tanh(ln(1 + e^x)).
+            #[inline]
+            fn mish(self) -> Self {
+                self.mul(self.exp().ln_1p().tanh())
+            }
+
+            /// min(0, x) - ln(1 + e^-|x|).
+            #[inline]
+            fn log_sigmoid(self) -> Self {
+                self.minimum(Self::from_i64(0)).sub(self.abs().neg().exp().ln_1p())
+            }
+
+            /// ln(e^x + e^y): the larger, and what the smaller adds to it.
+            #[inline]
+            fn logaddexp(self, other: Self) -> Self {
+                if self == other && self.is_infinite() {
+                    return self;
+                }
+                self.maximum(other).add(self.sub(other).abs().neg().exp().ln_1p())
+            }
+        }
+
+        reals!(@impl f32 libm::erff; $($method $called;)*);
+        reals!(@impl f64 libm::erf; $($method $called;)*);
+    };
+    (@impl $ty:ident $erf:path; $($method:ident $called:ident;)*) => {
+        impl Real for $ty {
             #[inline]
             fn div(self, other: Self) -> Self { self / other }
             #[inline]
-            fn exp(self) -> Self { $ty::exp(self) }
-            #[inline]
-            fn ln(self) -> Self { $ty::ln(self) }
-            #[inline]
-            fn sqrt(self) -> Self { $ty::sqrt(self) }
-            #[inline]
-            fn tanh(self) -> Self { $ty::tanh(self) }
-            #[inline]
             fn erf(self) -> Self { $erf(self) }
-        })*
+            #[inline]
+            fn is_infinite(self) -> bool { $ty::is_infinite(self) }
+            $(#[inline]
+            fn $method(self) -> Self { $ty::$called(self) })*
+        }
     };
 }
 
-reals! { f32: libm::erff; f64: libm::erf; }
+reals! {
+    exp exp; exp2 exp2; exp_m1 exp_m1;
+    ln ln; ln_1p ln_1p; log2 log2; log10 log10;
+    sqrt sqrt;
+    sin sin; cos cos; tan tan; asin asin; acos acos; atan atan;
+    sinh sinh; cosh cosh; tanh tanh;
+    floor floor; ceil ceil; trunc trunc; round round_ties_even; fract fract;
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
-    attr::{Attr, AttrKind, Float},
+    attr::{Attr, AttrKind, Float, Reduction},
     graph::{Body, Graph},
     infer::infer,
     op::{Arity, OpKind, Scope},
@@ -93,6 +93,49 @@ fn sums_add_in_order() {
     assert!(sum(&[0, -1]).same_bits(&Tensor::new([40], middle)));
 }
 
+/// Two passes for variances, one largest element for logarithms of sums, and running sums of f32 in f64.
+#[test]
+fn what_is_more_than_a_sum_adds_in_order() {
+    let mut dice = Dice(4);
+    let x = dice.tensor(&[6, 50]);
+    let rows: Vec<&[f32]> = x.values::<f32>().unwrap().chunks(50).collect();
+    let expect = |op: Op, of_row: &dyn Fn(&[f32]) -> f32| {
+        let expected = Tensor::new([6], rows.iter().map(|row| of_row(row)).collect());
+        assert!(run(op.clone(), &[&x]).same_bits(&expected), "{op:?}");
+        // The same along the first dimension, and of each row alone.
+        let turned = run(Op::Transpose { dim0: 0, dim1: 1 }, &[&x]);
+        let along_first = match op.clone() {
+            Op::Var { correction, keepdim, .. } => Op::Var { dims: vec![0], correction, keepdim },
+            Op::Norm { p, keepdim, .. } => Op::Norm { p, dims: vec![0], keepdim },
+            Op::Logsumexp { keepdim, .. } => Op::Logsumexp { dims: vec![0], keepdim },
+            other => panic!("{other:?}"),
+        };
+        assert!(run(along_first, &[&turned]).same_bits(&expected), "{op:?}");
+        assert!(run(op.clone(), &[&x.part(2..3)]).same_bits(&expected.part(2..3)), "{op:?}");
+    };
+    let (dims, keepdim) = (vec![1], false);
+    expect(Op::Var { dims: dims.clone(), correction: 1, keepdim }, &|row| {
+        let mean = row.iter().fold(0f32, |sum, x| sum + x) / 50.0;
+        row.iter().fold(0f32, |sum, x| sum + (x - mean) * (x - mean)) / 49.0
+    });
+    expect(Op::Norm { p: Float::new(2.0), dims: dims.clone(), keepdim }, &|row| row.iter().fold(0f32, |sum, x| sum + x * x).sqrt());
+    expect(Op::Logsumexp { dims, keepdim }, &|row| {
+        let largest = row.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+        row.iter().fold(0f32, |sum, x| sum + (x - largest).exp()).ln() + largest
+    });
+    let sums = run(Op::Cumsum { dim: 1 }, &[&x]);
+    let running = |row: &&[f32]| {
+        let mut sum = 0f64;
+        row.iter()
+            .map(|x| {
+                sum += f64::from(*x);
+                sum as f32
+            })
+            .collect::<Vec<f32>>()
+    };
+    assert!(sums.same_bits(&Tensor::new([6, 50], rows.iter().flat_map(running).collect())));
+}
+
 #[test]
 fn square_roots_are_correctly_rounded() {
     for x in [65504.0f32, 0.167_139_14, 3.9278736, f32::MIN_POSITIVE / 8.0] {
@@ -179,6 +222,7 @@ fn evaluation_follows_inference() {
                     AttrKind::Name => Attr::Name("name".into()),
                     AttrKind::Body => Attr::Body(Body::new(Graph::new(""))),
                     AttrKind::Literal => Attr::Literal(Literal::from(&Tensor::scalar(int()))),
+                    AttrKind::Reduction => Attr::Reduction(Reduction::ALL[int().rem_euclid(4) as usize]),
                 })
             })
             .unwrap();
@@ -188,9 +232,9 @@ fn evaluation_follows_inference() {
             if let Ok(ty) = infer(&op, &types.iter().collect::<Vec<_>>(), &BTreeMap::new()) {
                 match result {
                     Ok(value) => assert_eq!(value.ty(), ty, "{op:?} of {operands:?}"),
-                    // What ids hold, and that nobody has so much memory, is seen only here.
+                    // What ids and divisors hold, and that nobody has so much memory, is seen only here.
                     Err(error) => assert!(
-                        ["out of range: there are", "too large"].iter().any(|what| error.message().contains(what)),
+                        ["out of range: there are", "too large", "divided by 0"].iter().any(|what| error.message().contains(what)),
                         "{error} in {op:?} of {operands:?}"
                     ),
                 }

@@ -9,7 +9,7 @@ use super::{
     parse::{MAX_NESTING, Parser, Read, Reported, Value, quote},
 };
 use crate::{
-    attr::{Attr, AttrKind},
+    attr::{Attr, AttrKind, Reduction},
     code::Code,
     diagnostic::Diagnostic,
     graph::Operands,
@@ -39,6 +39,31 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("multiply", "mul"),
     ("subtract", "sub"),
     ("divide", "div"),
+    ("true_divide", "div"),
+    ("floor_divide", "floor_div"),
+    ("mod", "remainder"),
+    ("power", "pow"),
+    ("negative", "neg"),
+    ("absolute", "abs"),
+    ("ln", "log"),
+    ("arcsin", "asin"),
+    ("arccos", "acos"),
+    ("arctan", "atan"),
+    ("arctan2", "atan2"),
+    ("clip", "clamp"),
+    ("hardtanh", "clamp"),
+    ("fix", "trunc"),
+    ("swish", "silu"),
+    ("logsigmoid", "log_sigmoid"),
+    ("logical_and", "and"),
+    ("logical_or", "or"),
+    ("logical_xor", "xor"),
+    ("logical_not", "not"),
+    ("amax", "max"),
+    ("amin", "min"),
+    ("argsort", "sort"),
+    ("vector_norm", "norm"),
+    ("variance", "var"),
     ("load", "read"),
     ("set", "write"),
     ("float64", "f64"),
@@ -298,6 +323,11 @@ impl<'a> Parser<'a> {
                     || (token.kind == Kind::Ident && self.begins_literal()) =>
             {
                 Ok(Attr::Literal(self.literal()?))
+            }
+            AttrKind::Reduction if token.kind == Kind::Ident => {
+                let Some(reduction) = Reduction::from_name(word) else { return Err(self.wrong_kind(kind, decl)) };
+                self.advance();
+                Ok(Attr::Reduction(reduction))
             }
             _ => Err(self.wrong_kind(kind, decl)),
         }

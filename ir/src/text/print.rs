@@ -14,7 +14,7 @@ use super::{
     literal::{quiet_nan, round},
 };
 use crate::{
-    attr::{Attr, AttrKind, Float, Literal, TensorLiteral},
+    attr::{Attr, AttrKind, Float, Literal, Reduction, TensorLiteral},
     graph::{Body, EffectKind, Graph, Node, NodeId},
     op::{Op, OpKind},
     tensor::{Tensor, on_elements},
@@ -50,6 +50,7 @@ fn defaults(kind: OpKind) -> &'static [Option<Attr>] {
                     AttrKind::Dims => Attr::Dims(vec![]),
                     AttrKind::Literal => Attr::Literal(Literal::Str("".into())),
                     AttrKind::Body => Attr::Body(Body::new(Graph::new(""))),
+                    AttrKind::Reduction => Attr::Reduction(Reduction::None),
                 })
             };
             let attrs = Op::build(*kind, &mut required).map(|op| op.attrs()).unwrap_or_default();
@@ -240,6 +241,7 @@ impl Printer<'_> {
             Attr::Dims(dims) => sequence(out, "[", dims, "]", |out, dim| push(out, format_args!("{dim}"))),
             Attr::Literal(value) => literal(out, value),
             Attr::Body(_) => {}
+            Attr::Reduction(reduction) => out.push_str(reduction.name()),
         }
     }
 

@@ -12,4 +12,8 @@ graph @ops_comparisons {
   save or([0, 0, 1], [0, 1, 0]) as "or"
   save not(%x) as "not"
   save select(lt(%x, %y), -1, %x) as "select"
+  save xor([true, true, false], [true, false, false]) as "xor"
+  save isnan([1.0, nan, inf]) as "isnan"
+  save isinf([1.0, nan, -inf]) as "isinf"
+  save isfinite([1.0, nan, inf]) as "isfinite"
 }

@@ -1,13 +1,14 @@
-"""Records what PyTorch makes of the operations that run on the host: ir/tests/ops_torch.json, replayed by ir/tests/ops_torch.rs.
+"""Records what PyTorch makes of the operations that run on the host: ir/tests/ops_torch*.json, replayed by
+ir/tests/ops_torch.rs.
 
-    python tests/scripts/record_ops.py [ir/tests/ops_torch.json]
+    python tests/scripts/record_ops [ir/tests]
 
-Needs torch (CPU) and transformers; recorded with torch 2.6.0 and transformers 4.51.3. The file has a list of cases for
-each operation: [attributes, operands, result], where the result is null if PyTorch refuses the operands. A tensor is
-written as "f32 2x3 HEX": element type, sizes joined by x (nothing for none), and the little-endian bytes of its
-elements. A tuple is a list of such.
+Needs torch (CPU) and transformers; recorded with torch 2.6.0 and transformers 4.51.3. A file has a list of cases for each
+operation: [attributes, operands, result], where the result is null if PyTorch refuses the operands. A tensor is written as
+"f32 2x3 HEX": element type, sizes joined by x (nothing for none), and the little-endian bytes of its elements. A tuple is a
+list of such. Here are the words and cases of what moves elements, of simple arithmetic and of transformers; `numeric` has
+those of other arithmetic, `recorder` what both use.
 """
-import json
 import sys
 
 import torch
@@ -15,32 +16,8 @@ import torch.nn.functional as F
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, LlamaRotaryEmbedding, rotate_half
 
-F64, F32, F16, BF16 = torch.float64, torch.float32, torch.float16, torch.bfloat16
-I64, I32, U8, BOOL = torch.int64, torch.int32, torch.uint8, torch.bool
-NAMES = {F64: "f64", F32: "f32", F16: "f16", BF16: "bf16", I64: "i64", I32: "i32", U8: "u8", BOOL: "bool"}
-FLOATS, INTS = [F64, F32, F16, BF16], [I64, I32, U8]
-NUMBERS = FLOATS + INTS
-nan, inf = float("nan"), float("inf")
-
-
-# Operands.
-
-def t(values, dtype=F32):
-    return torch.tensor(values, dtype=dtype)
-
-
-def rand(*shape, dtype=F32):
-    """Numbers around zero: normal for floats, -9 to 9 for integers (0 to 9 for u8), coins for bools."""
-    if dtype == BOOL:
-        return torch.rand(shape) < 0.5
-    if dtype in INTS:
-        return torch.randint(0 if dtype == U8 else -9, 10, shape).to(dtype)
-    return torch.randn(shape).to(dtype)
-
-
-def special(dtype=F32):
-    """What goes wrong first."""
-    return t([nan, inf, -inf, 0.0, -0.0, 1.0, -1.5, 3e-8, 65504.0, 0.1], dtype)
+import numeric
+from recorder import BF16, BOOL, F16, F32, F64, FLOATS, I32, I64, INTS, NAMES, NUMBERS, U8, WORDS, case, in_dims, inf, nan, rand, refused, special, t, write
 
 
 # The operations in PyTorch's words.
@@ -55,13 +32,6 @@ def update(x, v, dim, start=None, end=None, step=1):
     y = x.clone()
     y[along(x, dim, slice(start, end, step))] = v
     return y
-
-
-def in_dims(function):
-    def run(x, dims=(), keepdim=False):
-        dims = list(dims) or list(range(x.dim()))
-        return function(x, dims, keepdim)
-    return run
 
 
 def topk(x, k, dim=-1, largest=True):
@@ -117,7 +87,7 @@ def select(condition, yes, no):
     return torch.where(condition, yes, no)
 
 
-WORDS = {
+WORDS.update({
     "const": lambda value: value,
     "hook": lambda x, name: x,
     "slice": lambda x, dim, start=None, end=None, step=1: x[along(x, dim, slice(start, end, step))],
@@ -149,42 +119,7 @@ WORDS = {
     "gelu": lambda x, approximate="none": F.gelu(x, approximate=approximate),
     "tuple": lambda *xs: tuple(xs),
     "get": lambda xs, index: xs[index] if index >= 0 else ()[index],
-}
-
-
-# The file.
-
-def text(value):
-    if isinstance(value, (tuple, list)):
-        return [text(part) for part in value]
-    value = value.detach().contiguous()
-    flat = value.flatten().view(torch.int16).numpy() if value.dtype in (F16, BF16) else value.flatten().numpy()
-    return f"{NAMES[value.dtype]} {'x'.join(map(str, value.shape))} {flat.tobytes().hex()}"
-
-
-def attr(value):
-    if isinstance(value, torch.Tensor):
-        return text(value)
-    return NAMES[value] if isinstance(value, torch.dtype) else value
-
-
-CASES = {op: [] for op in WORDS}
-
-
-def record(op, operands, attrs, result):
-    CASES[op].append([{name: attr(value) for name, value in attrs.items()}, text(operands), result])
-
-
-def case(op, *operands, **attrs):
-    record(op, operands, attrs, text(WORDS[op](*operands, **attrs)))
-
-
-def refused(op, *operands, **attrs):
-    try:
-        WORDS[op](*operands, **attrs)
-    except (RuntimeError, IndexError, TypeError, ValueError):
-        return record(op, operands, attrs, None)
-    raise AssertionError(f"PyTorch accepts {op} {operands} {attrs}")
+})
 
 
 def parts_and_shapes():
@@ -414,20 +349,32 @@ def layer_norms_gelus_and_rotary():
     refused("rotary", rand(1, 1, 1, 4), t([[1]], I64), t([1.0], F64)), refused("rotary", rand(1, 1, 1, 4), t([[1]], I64), torch.zeros(0))
 
 
+def more():
+    """What is rare: numbers that are none, and tensors without dimensions or elements."""
+    for dtype in FLOATS:
+        case("const", value=special(dtype)), case("hook", special(dtype), name="lm_head.output"), case("tuple", special(dtype), rand(0, dtype=dtype))
+        case("get", (special(dtype), rand(0, 2, dtype=dtype)), index=1), case("rms_norm", special(dtype), rand(10, dtype=dtype), eps=1e-5)
+    for x in (t(3, I64), t(True, BOOL), rand(0, 3, dtype=U8), rand(1, 2, 1, 3, 1)):
+        case("const", value=x), case("hook", x, name="model.embed_tokens.output"), case("tuple", x, (x, x)), case("get", (x, t(nan)), index=0)
+    for shape in ([1], [2, 0], [2, 3, 2, 5]):
+        case("rms_norm", rand(*shape), rand(shape[-1]), eps=1e-3)
+    case("rotary", rand(0, 2, 1, 4), torch.zeros(0, 2, dtype=I64), frequencies(10000.0, 4)), case("rotary", rand(1, 2, 0, 4), t([[0, 1]], I64), frequencies(500.0, 4))
+
+
 def main():
-    torch.manual_seed(20)
+    folder = sys.argv[1] if len(sys.argv) > 1 else "ir/tests"
     torch.set_num_threads(1)
+    torch.manual_seed(20)
     parts_and_shapes()
     elementwise()
     along_dimensions()
     transformers()
     layer_norms_gelus_and_rotary()
-    path = sys.argv[1] if len(sys.argv) > 1 else "ir/tests/ops_torch.json"
-    groups = [f'"{op}":[\n' + ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases) + "\n]" for op, cases in CASES.items()]
-    with open(path, "w") as file:
-        file.write("{" + ",\n".join(groups) + "}\n")
-    print(f"{sum(map(len, CASES.values()))} cases of {len(WORDS)} operations, {sum(map(len, groups)) // 1024} KiB", file=sys.stderr)
-
+    more()
+    write(f"{folder}/ops_torch.json")
+    torch.manual_seed(21)
+    numeric.record()
+    write(f"{folder}/ops_torch_numeric.json")
 
 
 main()
