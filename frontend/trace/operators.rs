@@ -1,6 +1,6 @@
 //! What stands beside a value: other values, numbers and tensors; and the operators of Rust on them.
 
-use std::ops::{Add, AddAssign, BitAnd, BitOr, Div, DivAssign, Mul, MulAssign, Neg, Not, Sub, SubAssign};
+use std::ops::{Add, AddAssign, BitAnd, BitOr, BitXor, Div, DivAssign, Mul, MulAssign, Neg, Not, Sub, SubAssign};
 
 use irc_ir::{
     attr::Literal,
@@ -206,6 +206,7 @@ binary! {
 }
 binary!(@both BitAnd bitand And);
 binary!(@both BitOr bitor Or);
+binary!(@both BitXor bitxor Xor);
 
 macro_rules! unary {
     ($($trait:ident $method:ident $op:ident;)*) => { $(

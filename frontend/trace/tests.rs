@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use irc_ir::{
-    attr::Literal,
+    attr::{Literal, Reduction},
     code::Code,
     diagnostic::{Diagnostic, Span},
     graph::{EffectKind, Graph},
@@ -355,6 +355,7 @@ fn misspelt_names_point_to_their_line_and_poison_what_follows() {
     t.hook(layer(0)).at((Ellipsis, Ellipsis));
     t.hook(layer(0)).slice(0, (1, 2));
     t.hook(layer(0)).argmax([0, 1]);
+    t.hook(layer(0)).argmin([0, 1]);
     session.trace(vec![vec![1, 2], vec![3]]).hook("nothing");
     let empty = Session::new();
     empty.trace([1]).hook("nothing").save("nothing");
@@ -362,7 +363,7 @@ fn misspelt_names_point_to_their_line_and_poison_what_follows() {
     let model = session.add_model("m", "again", spec());
     model.trace([1]).hook("nothing");
     let codes: Vec<Code> = session.program().unwrap_err().0.iter().map(|error| error.code).collect();
-    assert_eq!(codes, [Code::E2005, Code::E1008, Code::E1008, Code::E1008, Code::E2004, Code::E0003]);
+    assert_eq!(codes, [Code::E2005, Code::E1008, Code::E1008, Code::E1008, Code::E1008, Code::E2004, Code::E0003]);
 }
 
 #[test]
@@ -459,6 +460,14 @@ fn operators_and_operands() {
     (h.layer_norm(1e-5).gelu("none") + h.gelu("tanh")).save("gelus");
     h.gather(-1, h.argmax(keep(-1))).save("gathered");
     session.tensor(Tensor::new([2, 4], vec![0.0f32; 8])).embedding([0, 1, 1]).save("rows");
+    (h.isnan() ^ h.relu().gt(h.clamp(-1.0, None))).any(..).save("xor");
+    h.floor().remainder(2).pow(3).leaky_relu(0.1).elu(1.0).softplus(1.0).cumsum(-1).cumprod(1).save("functions");
+    h.norm(f64::INFINITY, keep(-1)).maximum(h.std([0, 1], 1)).minimum(h.var(.., 0)).save("spread");
+    session.tuple([h.sort(-1).1, h.sort_descending(0).1, h.argmin(keep(..))]).save("order");
+    h.cosine_similarity([1.0, 0.0, 0.0, 0.0], -1).save("cosine");
+    let logits = t.hook(HEAD).index(0, 0);
+    logits.cross_entropy([1, 2, 0], Reduction::Mean).save("loss");
+    logits.log_softmax(-1).kl_div(logits.softmax(-1), Reduction::BatchMean).save("divergence");
     t.apply("lm_head", t.apply("model.norm", &h)).argmax(..).save("lens");
     session.trace(t.hook(HEAD).argmax(-1)).hook(HEAD).save("again");
     program(&session);

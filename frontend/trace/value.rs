@@ -15,7 +15,7 @@ use crate::recorder::{Ref, Scope};
 /// A tensor of a program, or a view of one. Clones are the same tensor.
 ///
 /// Numbers, tensors and other values can stand on the right of `+ - * /`, `f64` and `i64` on the left, too. Shapes are
-/// broadcast and element types promoted as in PyTorch. `!`, `&` and `|` work on comparisons. `value += 1.0` changes the
+/// broadcast and element types promoted as in PyTorch. `!`, `&`, `|` and `^` work on comparisons. `value += 1.0` changes the
 /// tensor in place; [`Value::add_`] and its like do so without a variable.
 #[derive(Clone, Debug)]
 pub struct Value {
@@ -286,8 +286,6 @@ impl Value {
         atan2 Atan2;
         /// ln(e^x + e^y), of floats.
         logaddexp Logaddexp;
-        /// Whether one is not zero and the other is, as bool.
-        xor Xor;
         /// Whether both are equal, as bool.
         eq Eq;
         /// Whether they differ, as bool.

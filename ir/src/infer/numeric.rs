@@ -149,8 +149,13 @@ pub(super) fn cross_entropy(
         each.shape.remove(usize::from(each.rank() > 1));
     }
     if logits.rank() == 0 || each.shape != classes.shape {
-        return Err(Diagnostic::error(Code::E1003, format!("`cross_entropy` of {logits} cannot have the classes {classes}"))
-            .note("logits are [N, C, …] or [C]; the classes have their shape without the C"));
+        let error = Diagnostic::error(Code::E1003, format!("`cross_entropy` of {logits} cannot have the classes {classes}"))
+            .note("logits are [N, C, …] or [C]; the classes have their shape without the C");
+        let classes_last = logits.rank() == 3 && logits.shape[..2] == classes.shape[..];
+        return Err(match classes_last {
+            true => error.help("the classes are the second dimension of the logits: `transpose(logits) {dim0: 1, dim1: 2}`"),
+            false => error,
+        });
     }
     if reduction == Reduction::BatchMean {
         return Err(Diagnostic::error(Code::E1008, "`cross_entropy` has no `batchmean`: its `mean` is one already"));

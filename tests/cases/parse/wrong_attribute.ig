@@ -8,4 +8,5 @@ graph @g {
   %g = reshape(%a) {shape: [b, 3]}
   %h = read(%a) {hook: %a}
   %i = const {value: %a}
+  %j = kl_div(%a, %a) {reduction: average}
 }
