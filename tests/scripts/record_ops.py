@@ -168,23 +168,35 @@ def attr(value):
     return NAMES[value] if isinstance(value, torch.dtype) else value
 
 
-CASES = {op: [] for op in WORDS}
+class Recorder:
+    """Cases of operations, given in PyTorch's words."""
+
+    def __init__(self, words):
+        self.words, self.cases = words, {op: [] for op in words}
+
+    def record(self, op, operands, attrs, result):
+        self.cases[op].append([{name: attr(value) for name, value in attrs.items()}, text(operands), result])
+
+    def case(self, op, *operands, **attrs):
+        self.record(op, operands, attrs, text(self.words[op](*operands, **attrs)))
+
+    def refused(self, op, *operands, **attrs):
+        try:
+            self.words[op](*operands, **attrs)
+        except (RuntimeError, IndexError, TypeError, ValueError):
+            return self.record(op, operands, attrs, None)
+        raise AssertionError(f"PyTorch accepts {op} {operands} {attrs}")
+
+    def write(self, path):
+        path = sys.argv[1] if len(sys.argv) > 1 else path
+        groups = [f'"{op}":[\n' + ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases) + "\n]" for op, cases in self.cases.items()]
+        with open(path, "w") as file:
+            file.write("{" + ",\n".join(groups) + "}\n")
+        print(f"{sum(map(len, self.cases.values()))} cases of {len(self.words)} operations, {sum(map(len, groups)) // 1024} KiB", file=sys.stderr)
 
 
-def record(op, operands, attrs, result):
-    CASES[op].append([{name: attr(value) for name, value in attrs.items()}, text(operands), result])
-
-
-def case(op, *operands, **attrs):
-    record(op, operands, attrs, text(WORDS[op](*operands, **attrs)))
-
-
-def refused(op, *operands, **attrs):
-    try:
-        WORDS[op](*operands, **attrs)
-    except (RuntimeError, IndexError, TypeError, ValueError):
-        return record(op, operands, attrs, None)
-    raise AssertionError(f"PyTorch accepts {op} {operands} {attrs}")
+recorder = Recorder(WORDS)
+case, refused = recorder.case, recorder.refused
 
 
 def parts_and_shapes():
@@ -422,12 +434,8 @@ def main():
     along_dimensions()
     transformers()
     layer_norms_gelus_and_rotary()
-    path = sys.argv[1] if len(sys.argv) > 1 else "ir/tests/ops_torch.json"
-    groups = [f'"{op}":[\n' + ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases) + "\n]" for op, cases in CASES.items()]
-    with open(path, "w") as file:
-        file.write("{" + ",\n".join(groups) + "}\n")
-    print(f"{sum(map(len, CASES.values()))} cases of {len(WORDS)} operations, {sum(map(len, groups)) // 1024} KiB", file=sys.stderr)
+    recorder.write("ir/tests/ops_torch.json")
 
 
-
-main()
+if __name__ == "__main__":
+    main()
