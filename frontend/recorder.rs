@@ -2,9 +2,11 @@
 //! the forward pass.
 //!
 //! **Places and views.** A *place* holds a tensor: a hook of a trace, or the result of an operation. A [`Ref`] is a place
-//! and the views that lead into it (slice, index, reshape, transpose, unsqueeze). As in PyTorch, a view shares the tensor
-//! of its place: setting it changes the place, and whoever looks at the place later sees the change. Everything else
-//! (arithmetic, reductions, casts) makes a new place. A reshape is always a view here, where PyTorch sometimes copies.
+//! and the views that lead into it (slice, index, reshape, flatten, transpose, permute, unsqueeze, squeeze, expand, diagonal,
+//! the pieces of split and chunk). As in PyTorch, a view shares the tensor of its place: setting it changes the place, and
+//! whoever looks at the place later sees the change. Everything else (arithmetic, reductions, casts) makes a new place. A
+//! reshape is always a view here, where PyTorch sometimes copies. What is picked by tensors of ids is a new place, too, but
+//! remembers what it was picked from: to set it is PyTorch's `x[ids] = value`.
 //!
 //! **Terms.** What a place holds at one moment is a *term*, a pure value. To set a view is to give its place a new term,
 //! `update(old, value)`, through the views in reverse; so terms are made at once, in the order of the program. One kind of
@@ -59,13 +61,23 @@ pub struct Ref {
     /// None after a mistake.
     place: Option<PlaceId>,
     views: Vec<(Op, Span)>,
+    /// What all of the place was picked from by ids.
+    picked: Option<Arc<Picked>>,
     span: Span,
+}
+
+/// What `x[ids]` was taken from: to set it is to set that.
+#[derive(Debug)]
+struct Picked {
+    from: Ref,
+    ids: Vec<TermId>,
+    dims: Vec<i64>,
 }
 
 impl Ref {
     /// A value that stands for a mistake which has been reported.
     pub fn poisoned(span: Span) -> Ref {
-        Ref { place: None, views: vec![], span }
+        Ref { place: None, views: vec![], picked: None, span }
     }
 
     /// Whether the value stands for a mistake which has been reported.
@@ -272,7 +284,7 @@ impl Recorder {
         };
         self.used = self.used.max(Some(trace));
         if let Some(state) = self.traces[trace.0].hooks.get(&hook) {
-            return Ref { place: Some(state.place), views: vec![], span };
+            return Ref { place: Some(state.place), views: vec![], picked: None, span };
         }
         let ty = spec.hook_type(hook).substitute(&|symbol| match symbol {
             "B" => Some(batch.clone()),
@@ -285,21 +297,31 @@ impl Recorder {
         let place = PlaceId(self.places.len());
         self.places.push(Place { content: arrival, hook: Some(time), set: None });
         self.traces[trace.0].hooks.insert(hook, HookState { arrival, place });
-        Ref { place: Some(place), views: vec![], span }
+        Ref { place: Some(place), views: vec![], picked: None, span }
     }
 
-    /// An operation on values. A view (slice, index, reshape, transpose, unsqueeze) shares the place of its operand, any
-    /// other result has a place of its own. Operands that do not fit are the verifier's to find.
+    /// An operation on values. A view (slice, reshape, permute and their like) shares the place of its operand, any other
+    /// result has a place of its own. Operands that do not fit are the verifier's to find.
     pub fn op(&mut self, op: Op, operands: &[&Ref], span: Span) -> Ref {
         if let [of] = operands
-            && is_view(&op)
+            && is_view(&op, of)
         {
             let views = of.views.iter().cloned().chain([(op, span.clone())]).collect();
-            return Ref { place: of.place, views, span };
+            return Ref { place: of.place, views, picked: None, span };
         }
         let Some(operands) = operands.iter().map(|operand| self.current(operand)).collect() else { return Ref::poisoned(span) };
         let term = self.op_term(op, operands, span.clone());
         self.place(term, span)
+    }
+
+    /// Entries picked by tensors of ids, one for each of `dims` (PyTorch's `x[ids]`): a tensor of its own, but to set all of it
+    /// is `x[ids] = value`.
+    pub fn pick(&mut self, of: &Ref, ids: &[&Ref], dims: Vec<i64>, span: Span) -> Ref {
+        let ids: Option<Vec<TermId>> = ids.iter().map(|ids| self.current(ids)).collect();
+        let (Some(of_term), Some(ids)) = (self.current(of), ids) else { return Ref::poisoned(span) };
+        let operands = [of_term].into_iter().chain(ids.iter().copied()).collect();
+        let term = self.op_term(Op::IndexBy { dims: dims.clone() }, operands, span.clone());
+        Ref { picked: Some(Arc::new(Picked { from: of.clone(), ids, dims })), ..self.place(term, span) }
     }
 
     /// A module of a model on a value; poisoned if there is no such module (E2005).
@@ -318,7 +340,23 @@ impl Recorder {
     ///
     /// A value that comes from a later hook of the same trace (E2007) or from a later trace (E3003) is a mistake.
     pub fn set(&mut self, target: &Ref, value: &Ref, span: Span) {
-        let (Some(place), Some(value)) = (target.place, self.current(value)) else { return };
+        let Some(value) = self.current(value) else { return };
+        if let Some(picked) = target.picked.clone() {
+            let Some(of) = self.current(&picked.from) else { return };
+            let part = match self.current(target) {
+                Some(shown) => self.without_leading_ones(value, shown, &span),
+                None => return,
+            };
+            let operands = [of, part].into_iter().chain(picked.ids.iter().copied()).collect();
+            let op = Op::IndexPut { dims: picked.dims.clone(), accumulate: false };
+            let whole = self.op_term(op, operands, span.clone());
+            self.set_term(&picked.from, whole, span.clone());
+        }
+        self.set_term(target, value, span);
+    }
+
+    fn set_term(&mut self, target: &Ref, value: TermId, span: Span) {
+        let Some(place) = target.place else { return };
         if let Err(error) = self.check_time(self.places[place.0].hook, value, &span) {
             self.errors.push(error);
             return;
@@ -419,7 +457,7 @@ impl Recorder {
 
     fn place(&mut self, content: TermId, span: Span) -> Ref {
         self.places.push(Place { content, hook: None, set: None });
-        Ref { place: Some(PlaceId(self.places.len() - 1)), views: vec![], span }
+        Ref { place: Some(PlaceId(self.places.len() - 1)), views: vec![], picked: None, span }
     }
 
     fn view_term(&mut self, op: &Op, of: TermId, span: &Span) -> TermId {
@@ -487,6 +525,12 @@ impl Recorder {
 }
 
 /// Whether the result shares the tensor of the operand.
-fn is_view(op: &Op) -> bool {
-    matches!(op, Op::Slice { .. } | Op::Index { .. } | Op::Reshape { .. } | Op::Transpose { .. } | Op::Unsqueeze { .. })
+fn is_view(op: &Op, of: &Ref) -> bool {
+    match op {
+        Op::Slice { .. } | Op::Index { .. } | Op::Reshape { .. } | Op::Flatten { .. } | Op::Expand { .. } => true,
+        Op::Transpose { .. } | Op::Permute { .. } | Op::Unsqueeze { .. } | Op::Squeeze { .. } | Op::Diagonal { .. } => true,
+        Op::Split { .. } | Op::Chunk { .. } => true,
+        Op::Get { .. } => matches!(of.views.last(), Some((Op::Split { .. } | Op::Chunk { .. }, _))),
+        _ => false,
+    }
 }

@@ -252,6 +252,9 @@ fn flatten(name: &str, value: &Value, tensors: &mut Vec<(String, Stored)>, metad
     match value {
         Value::Tensor(tensor) => tensors.push((name.to_owned(), Stored { bytes: tensor.to_le_bytes(), tensor: tensor.clone() })),
         Value::Tuple(parts) => parts.iter().enumerate().for_each(|(at, part)| flatten(&format!("{name}.{at}"), part, tensors, metadata)),
+        Value::List { items, .. } => {
+            items.iter().enumerate().for_each(|(at, item)| flatten(&format!("{name}.{at}"), item, tensors, metadata))
+        }
         Value::Str(text) => drop(metadata.insert(name.to_owned(), text.to_string())),
         // It is never saved: only the user's functions understand it.
         Value::Opaque(_) => {}
@@ -310,6 +313,13 @@ impl fmt::Display for Shown<'_> {
                     write!(out, "{}{}", if at > 0 { ", " } else { "" }, Shown(part))?;
                 }
                 out.write_str(")")
+            }
+            Value::List { items, .. } => {
+                out.write_str("[")?;
+                for (at, item) in items.iter().enumerate() {
+                    write!(out, "{}{}", if at > 0 { ", " } else { "" }, Shown(item))?;
+                }
+                out.write_str("]")
             }
             Value::Str(text) => out.write_str(text),
             Value::Opaque(_) => out.write_str("opaque"),

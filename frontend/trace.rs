@@ -33,8 +33,9 @@
 //! in the order of the program at one hook: setting `layers.5` and then `layers.3` does what PyTorch hooks make of it. A
 //! value that would be needed before it exists is an error (E2007); values of earlier traces can be used everywhere.
 //!
-//! **Views.** [`Value::at`], [`Value::slice`], [`Value::index`], [`Value::reshape`], [`Value::transpose`] and
-//! [`Value::unsqueeze`] are views, as in PyTorch: [`Value::set`] on one changes the tensor that it looks into, for the
+//! **Views.** [`Value::at`], [`Value::slice`], [`Value::index`], [`Value::reshape`], [`Value::flatten`], [`Value::transpose`],
+//! [`Value::permute`], [`Value::unsqueeze`], [`Value::squeeze`], [`Value::expand`], [`Value::diagonal`], [`Value::split`] and
+//! [`Value::chunk`] are views, as in PyTorch: [`Value::set`] on one changes the tensor that it looks into, for the
 //! forward pass and for every other view of it. All other results are tensors of their own. A save or a log shows the
 //! value at its line of the program.
 //!
@@ -69,6 +70,7 @@ use crate::{models::Model, names, run::Results};
 
 mod batch;
 mod index;
+mod layout;
 mod operators;
 mod positions;
 #[cfg(test)]
@@ -77,6 +79,7 @@ mod value;
 
 pub use batch::{Batch, Each, Rows};
 pub use index::{Dims, Ellipsis, Indices, Part, Reduction, every, keep};
+pub use layout::Random;
 pub use operators::Operand;
 pub use positions::PromptPart;
 pub use value::Value;

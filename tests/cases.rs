@@ -272,6 +272,10 @@ fn near(a: &Value, b: &Value, what: &str) {
             assert_eq!(x.len(), y.len(), "{what}");
             x.iter().zip(y.iter()).for_each(|(x, y)| near(x, y, what));
         }
+        (Value::List { of: a, items: x }, Value::List { of: b, items: y }) => {
+            assert_eq!((a, x.len()), (b, y.len()), "{what}");
+            x.iter().zip(y.iter()).for_each(|(x, y)| near(x, y, what));
+        }
         (a, b) => assert_eq!(a, b, "{what}"),
     }
 }
@@ -281,6 +285,7 @@ fn show(value: &Value) -> String {
     match value {
         Value::Str(text) => format!("{text:?}"),
         Value::Opaque(_) => "opaque".to_owned(),
+        Value::List { items, .. } => format!("{} [{}]", value.ty(), items.iter().map(show).collect::<Vec<_>>().join(", ")),
         Value::Tuple(parts) => format!("({})", parts.iter().map(show).collect::<Vec<_>>().join(", ")),
         Value::Tensor(tensor) => {
             let number = |x: &f64| match tensor.dtype().is_float() {

@@ -95,6 +95,7 @@ fn tensors(value: &Value) -> Vec<&Tensor> {
     match value {
         Value::Tensor(tensor) => vec![tensor],
         Value::Tuple(parts) => parts.iter().flat_map(tensors).collect(),
+        Value::List { items, .. } => items.iter().flat_map(tensors).collect(),
         Value::Str(_) | Value::Opaque(_) => vec![],
     }
 }

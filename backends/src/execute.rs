@@ -520,6 +520,7 @@ fn compact(value: Value) -> Value {
             Value::Tensor(Tensor::from_le_bytes(tensor.dtype(), tensor.shape(), &bytes).unwrap_or(tensor))
         }
         Value::Tuple(parts) => Value::Tuple(parts.iter().cloned().map(compact).collect()),
+        Value::List { of, items } => Value::List { of, items: Arc::new(items.iter().cloned().map(compact).collect()) },
         Value::Tensor(_) | Value::Str(_) | Value::Opaque(_) => value,
     }
 }

@@ -128,7 +128,7 @@ impl Saves<'_> {
                 let shown = match leaf.value {
                     Value::Tensor(tensor) => preview(tensor, ellipsis),
                     Value::Str(text) => format!("{text:?}"),
-                    Value::Tuple(_) | Value::Opaque(_) => String::new(),
+                    Value::Tuple(_) | Value::List { .. } | Value::Opaque(_) => String::new(),
                 };
                 let tokens = self.tokens(&leaf, node).unwrap_or_default();
                 let tokens = abridged(tokens.len(), ellipsis, |at| format!("{:?}", tokens[at])).join(" ");

@@ -56,11 +56,12 @@ pub(super) struct Leaf<'v> {
     pub(super) value: &'v Value,
 }
 
-/// The parts of a value that are tensors or text.
+/// The parts of a value, and the values of a list, that are tensors or text.
 pub(super) fn leaves<'v>(name: &str, value: &'v Value) -> Vec<Leaf<'v>> {
     let parts = match value {
         Value::Tensor(_) | Value::Str(_) | Value::Opaque(_) => return vec![Leaf { name: name.to_owned(), path: vec![], value }],
-        Value::Tuple(parts) => parts,
+        Value::Tuple(parts) => &parts[..],
+        Value::List { items, .. } => &items[..],
     };
     let of_part = |(at, part)| {
         let inner = leaves(&format!("{name}.{at}"), part).into_iter();
@@ -69,13 +70,14 @@ pub(super) fn leaves<'v>(name: &str, value: &'v Value) -> Vec<Leaf<'v>> {
     parts.iter().enumerate().flat_map(of_part).collect()
 }
 
-/// A value as JSON: `{type, dtype, shape, values}` of a tensor (flat, row-major), `{type, text}` or `{type, parts}`.
+/// A value as JSON: `{type, dtype, shape, values}` of a tensor (flat, row-major), `{type, text}`, `{type, parts}` or `{type, items}`.
 ///
 /// JSON has no infinities and no NaN: they are the strings "inf", "-inf" and "nan".
 pub(super) fn value_json(value: &Value) -> Json {
     match value {
         Value::Tensor(tensor) => tensor_json(tensor),
         Value::Tuple(parts) => json!({ "type": value.ty().to_string(), "parts": parts.iter().map(value_json).collect::<Vec<_>>() }),
+        Value::List { items, .. } => json!({ "type": value.ty().to_string(), "items": items.iter().map(value_json).collect::<Vec<_>>() }),
         Value::Str(text) => json!({ "type": "str", "text": &**text }),
         Value::Opaque(_) => json!({ "type": "opaque" }),
     }
@@ -131,7 +133,13 @@ pub(super) fn token_ids_of(program: &Verified, value: NodeId, path: &[usize]) ->
         let node = graph.node(at);
         let operand = node.operands.first().copied();
         at = match &node.op {
-            Op::Slice { .. } | Op::Index { .. } | Op::Reshape { .. } | Op::Transpose { .. } | Op::Unsqueeze { .. } => operand?,
+            Op::Slice { .. } | Op::Index { .. } | Op::IndexSelect { .. } | Op::IndexBy { .. } | Op::Gather { .. } => operand?,
+            Op::Reshape { .. } | Op::Flatten { .. } | Op::Transpose { .. } | Op::Permute { .. } | Op::Unsqueeze { .. } => operand?,
+            Op::Squeeze { .. } | Op::Expand { .. } | Op::Flip { .. } | Op::Roll { .. } | Op::Repeat { .. } => operand?,
+            Op::Split { .. } | Op::Chunk { .. } => {
+                path.pop()?;
+                operand?
+            }
             Op::Tuple {} => *node.operands.get(path.pop()?)?,
             Op::Get { index } => {
                 path.push(usize::try_from(*index).ok()?);

@@ -444,6 +444,10 @@ mod tests {
                         let shape = shape.iter().map(|dim| dim.substitute(&size)).collect();
                         eval(&Op::Reshape { shape }, &operands).unwrap()
                     }
+                    Op::Expand { shape } => {
+                        let shape = shape.iter().map(|dim| dim.substitute(&size)).collect();
+                        eval(&Op::Expand { shape }, &operands).unwrap()
+                    }
                     op => eval(op, &operands).unwrap(),
                 };
                 values.push(value);

@@ -35,6 +35,18 @@ pub(super) fn infer(op: &Op, operands: &[&Type], models: &Models, unknowns: &mut
             ty.shape.remove(open_axis(of, *dim)?);
             return Some(Type::Tensor(ty));
         }
+        // How many dimensions or pieces are left, no number of tokens can tell for all.
+        (Op::Squeeze { .. }, [Type::Tensor(of)]) if of.shape.iter().any(|dim| dim.as_known().is_none()) => return None,
+        (Op::Split { size: None, sizes, dim }, [Type::Tensor(of)]) => {
+            let at = open_axis(of, *dim)?;
+            let part = |size: &i64| {
+                let mut part = of.clone();
+                part.shape[at] = Dim::known(*size);
+                Type::Tensor(part)
+            };
+            return Some(Type::Tuple(sizes.iter().map(part).collect()));
+        }
+        (Op::Split { .. } | Op::Chunk { .. }, [Type::Tensor(_)]) => return None,
         (Op::Reshape { shape }, [Type::Tensor(of)]) if of.shape.iter().any(|dim| dim.as_known().is_none()) => {
             let sizes = shape.iter().map(|dim| if dim.as_known() == Some(-1) { unknown(unknowns) } else { dim.clone() });
             return Some(Type::tensor(of.dtype, sizes.collect::<Vec<_>>()));

@@ -2,10 +2,12 @@
 
 use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
 
-use irc_ir::op::Op;
+use irc_ir::{op::Op, tensor::Tensor};
+
+use super::{Operand, Value};
 
 /// What is taken of one dimension.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Part {
     /// One index, negative from the end; the dimension disappears.
     Index(i64),
@@ -18,6 +20,9 @@ pub enum Part {
         /// The distance of indices, at least 1.
         step: i64,
     },
+    /// The entries that ids pick, whose dimensions take the place of this one; negative ids count from the end. Several such
+    /// parts pick together, as in PyTorch.
+    Ids(Operand),
     /// All dimensions that the other parts leave over.
     Ellipsis,
 }
@@ -25,10 +30,10 @@ pub enum Part {
 impl Part {
     const ALL: Part = Part::Slice { start: None, end: None, step: 1 };
 
-    /// The operation that takes this part of a dimension; none if it takes all of it.
-    pub(super) fn op(self, dim: i64) -> Option<Op> {
-        match self {
-            Part::ALL | Part::Ellipsis => None,
+    /// The view that takes this part of a dimension; none if it takes all of it, or is no view.
+    pub(super) fn op(&self, dim: i64) -> Option<Op> {
+        match *self {
+            Part::Slice { start: None, end: None, step: 1 } | Part::Ellipsis | Part::Ids(_) => None,
             Part::Index(index) => Some(Op::Index { dim, index }),
             Part::Slice { start, end, step } => Some(Op::Slice { dim, start, end, step }),
         }
@@ -43,15 +48,15 @@ pub struct Ellipsis;
 /// Every `step`-th index of a range: `h.at((.., every(.., 2)))` is Python's `h[:, ::2]`.
 pub fn every(range: impl Indices, step: i64) -> Part {
     match range.parts().as_slice() {
-        [Part::Slice { start, end, step: inner }] => Part::Slice { start: *start, end: *end, step: inner.saturating_mul(step) },
+        &[Part::Slice { start, end, step: inner }] => Part::Slice { start, end, step: inner.saturating_mul(step) },
         // Not a range: a step of 0 is what the verifier reports, at the line that uses it.
         _ => Part::Slice { start: None, end: None, step: 0 },
     }
 }
 
 /// What can stand between the brackets of Python's `h[…]`: an index, a range of them, `..` for a whole dimension,
-/// [`Ellipsis`], a [`Part`], or a tuple of up to six of these. Indices and bounds count from the end where they are
-/// negative.
+/// [`Ellipsis`], a [`Part`], ids (an array or vector of i64, a [`Tensor`] or a [`Value`] of integers), or a tuple of up to six
+/// of these. Indices and bounds count from the end where they are negative.
 pub trait Indices {
     /// What is taken of the dimensions, first to last.
     fn parts(self) -> Vec<Part>;
@@ -72,6 +77,22 @@ impl Indices for Ellipsis {
 impl Indices for RangeFull {
     fn parts(self) -> Vec<Part> {
         vec![Part::ALL]
+    }
+}
+
+macro_rules! ids {
+    ($($ids:ty)*) => { $(
+        impl Indices for $ids {
+            fn parts(self) -> Vec<Part> { vec![Part::Ids(self.into())] }
+        }
+    )* };
+}
+
+ids! { Value &Value Tensor &Tensor Vec<i64> &[i64] }
+
+impl<const N: usize> Indices for [i64; N] {
+    fn parts(self) -> Vec<Part> {
+        vec![Part::Ids(self.into())]
     }
 }
 

@@ -68,6 +68,17 @@ impl Session {
     }
 }
 
+impl Operand {
+    /// The constant that it is, where it is no value of a program. A plain number is f32.
+    pub(super) fn literal(self) -> Option<Literal> {
+        match self.0 {
+            Kind::Value(_) => None,
+            Kind::Number(number) => Some(Literal::from(&Tensor::scalar(number as f32))),
+            Kind::Literal(literal) => Some(literal),
+        }
+    }
+}
+
 impl From<Value> for Operand {
     fn from(value: Value) -> Operand {
         Operand(Kind::Value(value))

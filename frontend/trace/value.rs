@@ -26,27 +26,43 @@ pub struct Value {
 /// Parts and shapes: views, which share the tensor.
 impl Value {
     /// Python's `h[…]`: `h.at((.., -1))` is `h[:, -1]`, `h.at((.., -1..))` is `h[:, -1:]`, `h.at(0)` is `h[0]`. An index
-    /// takes its dimension away, a range keeps it; see [`Indices`].
+    /// takes its dimension away, a range keeps it, ids pick entries of it; see [`Indices`].
+    ///
+    /// What ids pick (`h.at((.., [0, 3]))`) is a tensor of its own, as in PyTorch: it does not change when `h` does. To set it is
+    /// `h[:, [0, 3]] = value`, and changes `h`. Of ids that come twice the last value counts.
     ///
     /// Two ellipses are an error (E1008).
     #[track_caller]
     pub fn at(&self, indices: impl Indices) -> Value {
         let parts = indices.parts();
-        let ellipses = parts.iter().filter(|part| **part == Part::Ellipsis).count();
+        let is_ellipsis = |part: &Part| matches!(part, Part::Ellipsis);
+        let ellipses = parts.iter().filter(|part| is_ellipsis(part)).count();
         if ellipses > 1 {
             return self.mistake(Code::E1008, "only one of the indices can be an ellipsis");
         }
         // Before an ellipsis dimensions count from the first, after it from the last.
-        let split = parts.iter().position(|part| *part == Part::Ellipsis).unwrap_or(parts.len());
+        let split = parts.iter().position(is_ellipsis).unwrap_or(parts.len());
         let (mut value, mut dim) = (self.clone(), 0);
+        let (mut ids, mut dims) = (vec![], vec![]);
         for part in &parts[..split] {
-            value = value.part(dim, *part);
+            value = value.part(dim, part);
+            if let Part::Ids(operand) = part {
+                ids.push(operand.clone());
+                dims.push(dim);
+            }
             dim += i64::from(!matches!(part, Part::Index(_)));
         }
-        for (after, part) in parts[split..].iter().rev().enumerate().rev() {
-            value = value.part(-1 - after as i64, *part);
+        let last = &parts[split..];
+        for (at, part) in last.iter().enumerate() {
+            let after = &last[at + 1..];
+            value = value.part(-1 - after.len() as i64, part);
+            if let Part::Ids(operand) = part {
+                ids.push(operand.clone());
+                // Of the dimensions after it, those with an index disappear.
+                dims.push(-1 - after.iter().filter(|part| !matches!(part, Part::Index(_))).count() as i64);
+            }
         }
-        value
+        if ids.is_empty() { value } else { value.pick(ids, dims) }
     }
 
     /// Part of one dimension: `h.slice(1, -1..)` is `h[:, -1:]`. An index takes the dimension away.
@@ -55,7 +71,8 @@ impl Value {
     #[track_caller]
     pub fn slice(&self, dim: i64, part: impl Indices) -> Value {
         match part.parts().as_slice() {
-            [part] => self.part(dim, *part),
+            [Part::Ids(ids)] => self.pick(vec![ids.clone()], vec![dim]),
+            [part] => self.part(dim, part),
             _ => self.mistake(Code::E1008, "`slice` takes a part of one dimension; `at` takes several"),
         }
     }
@@ -85,7 +102,7 @@ impl Value {
     }
 
     #[track_caller]
-    fn part(&self, dim: i64, part: Part) -> Value {
+    fn part(&self, dim: i64, part: &Part) -> Value {
         match part.op(dim) {
             Some(op) => self.unary(op),
             None => self.clone(),
@@ -552,7 +569,7 @@ impl Value {
     }
 
     #[track_caller]
-    fn mistake(&self, code: Code, message: &str) -> Value {
+    pub(super) fn mistake(&self, code: Code, message: &str) -> Value {
         let span = here();
         if !self.at.is_poisoned() {
             self.session.record().error(Diagnostic::error(code, message).label(span.clone(), ""));

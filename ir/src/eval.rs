@@ -20,15 +20,22 @@
 //! - Logarithms, powers, trigonometric and hyperbolic functions are those of Rust's standard library, element by element:
 //!   their last bit is the platform's, and the only thing that is. `erf` is that of the crate `libm`, and the same
 //!   everywhere.
+//! - Random numbers are a function of seed, stream and place, and normal ones are made with the functions of `libm`, so they
+//!   are the same everywhere.
 //!
 //! Shapes and types are checked again here, cheaply: operands that no verifier has seen give an [`EvalError`], never a
 //! panic.
 
 mod along;
+mod create;
+mod einsum;
 mod elementwise;
+mod indexing;
 mod linear;
+mod list;
 mod loss;
 mod number;
+mod random;
 mod reduce;
 mod shape;
 mod walk;
@@ -37,9 +44,10 @@ use std::{any::Any, error::Error, fmt, sync::Arc};
 
 use crate::{
     attr::Literal,
+    infer::{Models, infer},
     op::Op,
-    tensor::Tensor,
-    types::{Name, Type},
+    tensor::{Sizes, Tensor},
+    types::{Dim, Name, Type},
 };
 
 use along::Scan;
@@ -53,6 +61,13 @@ pub enum Value {
     Tensor(Tensor),
     /// Several values as one.
     Tuple(Arc<[Value]>),
+    /// Any number of values of one type.
+    List {
+        /// The type of the values; symbols in it stand for any size.
+        of: Type,
+        /// The values.
+        items: Arc<Vec<Value>>,
+    },
     /// Text.
     Str(Name),
     /// Something that only the user's functions understand.
@@ -103,6 +118,11 @@ impl Value {
         if let Value::Tuple(parts) = self { Some(parts) } else { None }
     }
 
+    /// The values of a list, where it is one.
+    pub fn as_list(&self) -> Option<&[Value]> {
+        if let Value::List { items, .. } = self { Some(items) } else { None }
+    }
+
     /// The text, where it is one.
     pub fn as_str(&self) -> Option<&str> {
         if let Value::Str(text) = self { Some(text) } else { None }
@@ -113,6 +133,7 @@ impl Value {
         match self {
             Value::Tensor(tensor) => Type::Tensor(tensor.ty()),
             Value::Tuple(parts) => Type::Tuple(parts.iter().map(Value::ty).collect()),
+            Value::List { of, .. } => Type::List(of.clone().into()),
             Value::Str(_) => Type::Str,
             Value::Opaque(_) => Type::Opaque,
         }
@@ -123,6 +144,7 @@ impl Value {
         match self {
             Value::Tensor(tensor) => tensor.bytes(),
             Value::Tuple(parts) => parts.iter().map(Value::bytes).sum(),
+            Value::List { items, .. } => items.iter().map(Value::bytes).sum(),
             Value::Str(text) => text.len(),
             Value::Opaque(_) => 0,
         }
@@ -133,9 +155,12 @@ impl Value {
         match (self, other) {
             (Value::Tensor(a), Value::Tensor(b)) => a.same_bits(b),
             (Value::Tuple(a), Value::Tuple(b)) => a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| a.same_bits(b)),
+            (Value::List { of: a, items: x }, Value::List { of: b, items: y }) => {
+                a == b && x.len() == y.len() && x.iter().zip(y.iter()).all(|(x, y)| x.same_bits(y))
+            }
             (Value::Str(a), Value::Str(b)) => a == b,
             (Value::Opaque(a), Value::Opaque(b)) => a == b,
-            (Value::Tensor(_) | Value::Tuple(_) | Value::Str(_) | Value::Opaque(_), _) => false,
+            (Value::Tensor(_) | Value::Tuple(_) | Value::List { .. } | Value::Str(_) | Value::Opaque(_), _) => false,
         }
     }
 }
@@ -195,6 +220,8 @@ fn evaluate(op: &Op, operands: &[&Value]) -> Result<Value, EvalError> {
     }
     let x = |at: usize| tensor(operands, at);
     let tensors = || (0..operands.len()).map(x).collect::<Result<Vec<_>, _>>();
+    let tensors_from = |from: usize| (from..operands.len()).map(x).collect::<Result<Vec<_>, _>>();
+    let sizes = || result_sizes(op, operands);
     let arithmetic = |kind: Arithmetic| elementwise::arithmetic(kind, x(0)?, x(1)?);
     let function = |kind: Function| elementwise::function(kind, x(0)?);
     let activation = |kind: Function| elementwise::activation(kind, x(0)?);
@@ -221,12 +248,46 @@ fn evaluate(op: &Op, operands: &[&Value]) -> Result<Value, EvalError> {
         Op::Update { dim, start, end, step } => shape::update(x(0)?, x(1)?, *dim, *start, *end, *step),
         Op::Gather { dim } => shape::gather(x(0)?, x(1)?, *dim),
         Op::Embedding {} => shape::embedding(x(0)?, x(1)?),
+        Op::IndexSelect { dim } => sizes().and_then(|_| indexing::index_select(x(0)?, x(1)?, *dim)),
+        Op::IndexBy { dims } => indexing::index_by(x(0)?, &tensors_from(1)?, dims),
+        Op::IndexPut { dims, accumulate } => indexing::index_put(x(0)?, x(1)?, &tensors_from(2)?, dims, *accumulate),
+        Op::Scatter { dim } => indexing::scatter(x(0)?, x(1)?, x(2)?, *dim, false),
+        Op::ScatterAdd { dim } => indexing::scatter(x(0)?, x(1)?, x(2)?, *dim, true),
+        Op::NonZero { size, fill } => indexing::nonzero(x(0)?, *size, *fill),
+        Op::MaskedSelect { size, fill } => sizes().and_then(|_| indexing::masked_select(x(0)?, x(1)?, *size, *fill)),
         Op::Reshape { shape } => shape::reshape(x(0)?, shape),
         Op::Transpose { dim0, dim1 } => shape::transpose(x(0)?, *dim0, *dim1),
         Op::Unsqueeze { dim } => shape::unsqueeze(x(0)?, *dim),
+        Op::Squeeze { .. } | Op::Flatten { .. } => sizes().and_then(|shape| Ok(x(0)?.reshaped(shape))),
+        Op::Expand { .. } => sizes().and_then(|shape| Ok(shape::expanded(x(0)?, &shape))),
+        Op::Permute { dims } => sizes().and_then(|shape| shape::permute(x(0)?, dims, &shape)),
+        Op::Split { size, sizes, dim } => return Ok(tuple(shape::split(x(0)?, *size, sizes, *dim)?)),
+        Op::Chunk { chunks, dim } => return Ok(tuple(shape::chunk(x(0)?, *chunks, *dim)?)),
+        Op::Flip { dims } => sizes().and_then(|_| shape::flip(x(0)?, dims)),
+        Op::Roll { shifts, dims } => sizes().and_then(|_| shape::roll(x(0)?, shifts, dims)),
+        Op::Repeat { repeats } => sizes().and_then(|shape| Ok(shape::repeat(x(0)?, repeats, &shape))),
+        Op::RepeatInterleave { repeats, dim } => sizes().and_then(|shape| shape::repeat_interleave(x(0)?, *repeats, *dim, &shape)),
+        Op::Tril { diagonal } => shape::triangle(x(0)?, *diagonal, true),
+        Op::Triu { diagonal } => shape::triangle(x(0)?, *diagonal, false),
+        Op::Diagonal { offset, dim0, dim1 } => sizes().and_then(|shape| shape::diagonal(x(0)?, *offset, *dim0, *dim1, &shape)),
         Op::Cat { dim } => shape::cat(&tensors()?, *dim),
         Op::Stack { dim } => shape::stack(&tensors()?, *dim),
         Op::Cast { dtype } => Ok(number::cast(x(0)?, *dtype)),
+
+        Op::Full { value, dtype, .. } => sizes().and_then(|shape| create::full(&shape, value, *dtype)),
+        Op::Arange { start, step, dtype, .. } => sizes().map(|shape| create::arange(start.get(), step.get(), shape[0], *dtype)),
+        Op::Linspace { start, end, dtype, .. } => sizes().map(|shape| create::linspace(start.get(), end.get(), shape[0], *dtype)),
+        Op::Eye { dtype, .. } => sizes().map(|shape| create::eye(&shape, *dtype)),
+        Op::OneHot { classes } => sizes().and_then(|shape| indexing::one_hot(x(0)?, *classes, &shape)),
+        Op::RandomUniform { seed, low, high, dtype, .. } => {
+            sizes().and_then(|shape| Ok(random::uniform(&random::Source::new(*seed, operands)?, &shape, low.get(), high.get(), *dtype)))
+        }
+        Op::RandomNormal { seed, mean, std, dtype, .. } => {
+            sizes().and_then(|shape| Ok(random::normal(&random::Source::new(*seed, operands)?, &shape, mean.get(), std.get(), *dtype)))
+        }
+        Op::RandomInt { seed, low, high, dtype, .. } => {
+            sizes().and_then(|shape| Ok(random::int(&random::Source::new(*seed, operands)?, &shape, *low, *high, *dtype)))
+        }
 
         Op::Add {} => arithmetic(Arithmetic::Add),
         Op::Sub {} => arithmetic(Arithmetic::Sub),
@@ -329,6 +390,7 @@ fn evaluate(op: &Op, operands: &[&Value]) -> Result<Value, EvalError> {
         Op::KlDiv { reduction, log_target } => loss::kl_div(x(0)?, x(1)?, *reduction, *log_target),
 
         Op::Matmul {} => linear::matmul(x(0)?, x(1)?),
+        Op::Einsum { equation } => sizes().and_then(|shape| einsum::einsum(equation, &tensors()?, &shape)),
         Op::RmsNorm { eps } => linear::rms_norm(x(0)?, x(1)?, eps.get()),
         Op::LayerNorm { eps } => linear::layer_norm(&tensors()?, eps.get()),
         Op::Rotary { scale } => linear::rotary(x(0)?, x(1)?, x(2)?, scale.get()),
@@ -340,8 +402,29 @@ fn evaluate(op: &Op, operands: &[&Value]) -> Result<Value, EvalError> {
             let part = usize::try_from(*index).ok().and_then(|index| parts.get(index));
             return part.cloned().ok_or_else(|| EvalError::new(format!("there is no part {index} in a tuple of {}", parts.len())));
         }
+
+        Op::List { of } => return list::list(of.as_ref(), operands),
+        Op::Append {} => return list::append(operands[0], operands[1]),
+        Op::Join {} => return list::join(operands[0], operands[1]),
+        Op::Item { index } => return list::item(operands[0], *index, operands.get(1).copied()),
+        Op::Length {} => return list::length(operands[0]),
+        Op::Format { template } => return list::format(template, operands),
     };
     result.map(Value::Tensor)
+}
+
+fn tuple(parts: Vec<Tensor>) -> Value {
+    Value::Tuple(parts.into_iter().map(Value::Tensor).collect())
+}
+
+/// The sizes of the result, which is a tensor, by the rules of inference; so operands and attributes fit together.
+fn result_sizes(op: &Op, operands: &[&Value]) -> Result<Sizes, EvalError> {
+    let types: Vec<Type> = operands.iter().map(|operand| operand.ty()).collect();
+    let ty = infer(op, &types.iter().collect::<Vec<_>>(), &Models::new()).map_err(|error| EvalError::new(error.message))?;
+    let shape: Option<Sizes> = ty.as_tensor().and_then(|ty| ty.shape.iter().map(Dim::as_usize).collect());
+    let shape = shape.ok_or_else(|| EvalError::new("a size of the result is not known"))?;
+    walk::check_size(&shape)?;
+    Ok(shape)
 }
 
 /// Operand `at`, which must be a tensor of a size that can be counted.

@@ -1,5 +1,9 @@
 //! The type of each operation from the types of its operands.
 
+pub(crate) mod einsum;
+pub(crate) mod layout;
+pub(crate) mod list;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
@@ -25,6 +29,7 @@ pub type Models = BTreeMap<Name, Arc<ModelSpec>>;
 pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagnostic> {
     check_arity(op, operands.len())?;
     let tensor = |at: usize| as_tensor(op, at, operands[at]);
+    let tensors = |from: usize| (from..operands.len()).map(tensor).collect::<Result<Vec<_>, _>>();
     let forward = |at: usize| match operands[at] {
         Type::Forward(forward) => Ok(forward),
         other => Err(wrong_kind(op, at, "a forward", other)),
@@ -130,6 +135,12 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
             };
             Type::tensor(table.dtype, ids.shape.iter().cloned().chain([size.clone()]))
         }
+        Op::IndexSelect { dim } => Type::Tensor(layout::index_select(op, tensor(0)?, tensor(1)?, *dim)?),
+        Op::IndexBy { dims } => Type::Tensor(layout::index_by(op, tensor(0)?, &tensors(1)?, dims)?),
+        Op::IndexPut { dims, .. } => Type::Tensor(layout::index_put(op, tensor(0)?, tensor(1)?, &tensors(2)?, dims)?),
+        Op::Scatter { dim } | Op::ScatterAdd { dim } => Type::Tensor(layout::scatter(op, tensor(0)?, tensor(1)?, tensor(2)?, *dim)?),
+        Op::NonZero { size, .. } => Type::Tensor(layout::nonzero(op, tensor(0)?, *size)?),
+        Op::MaskedSelect { size, fill } => Type::Tensor(layout::masked_select(op, tensor(0)?, tensor(1)?, *size, *fill)?),
         Op::Reshape { shape } => Type::Tensor(reshape(tensor(0)?, shape)?),
         Op::Transpose { dim0, dim1 } => {
             let mut ty = tensor(0)?.clone();
@@ -143,6 +154,18 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
             ty.shape.insert(at, Dim::known(1));
             Type::Tensor(ty)
         }
+        Op::Squeeze { dim } => Type::Tensor(layout::squeeze(tensor(0)?, *dim)?),
+        Op::Expand { shape } => Type::Tensor(layout::expand(tensor(0)?, shape)?),
+        Op::Permute { dims } => Type::Tensor(layout::permute(tensor(0)?, dims)?),
+        Op::Flatten { start, end } => Type::Tensor(layout::flatten(tensor(0)?, *start, *end)?),
+        Op::Split { size, sizes, dim } => layout::split(tensor(0)?, *size, sizes, *dim)?,
+        Op::Chunk { chunks, dim } => layout::chunk(tensor(0)?, *chunks, *dim)?,
+        Op::Flip { dims } => Type::Tensor(layout::flip(tensor(0)?, dims)?),
+        Op::Roll { shifts, dims } => Type::Tensor(layout::roll(tensor(0)?, shifts, dims)?),
+        Op::Repeat { repeats } => Type::Tensor(layout::repeat(tensor(0)?, repeats)?),
+        Op::RepeatInterleave { repeats, dim } => Type::Tensor(layout::repeat_interleave(tensor(0)?, *repeats, *dim)?),
+        Op::Tril { .. } | Op::Triu { .. } => Type::Tensor(layout::triangle(op, tensor(0)?)?),
+        Op::Diagonal { offset, dim0, dim1 } => Type::Tensor(layout::diagonal(tensor(0)?, *offset, *dim0, *dim1)?),
         Op::Cat { dim } => {
             let parts = (0..operands.len()).map(tensor).collect::<Result<Vec<_>, _>>()?;
             let at = axis(parts[0], *dim)?;
@@ -174,6 +197,15 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
             Type::Tensor(ty)
         }
         Op::Cast { dtype } => Type::Tensor(TensorType { dtype: *dtype, ..tensor(0)?.clone() }),
+
+        Op::Full { shape, value, dtype } => Type::Tensor(layout::full(op, shape, value, *dtype)?),
+        Op::Arange { start, end, step, dtype } => Type::Tensor(layout::arange(*start, *end, *step, *dtype)?),
+        Op::Linspace { steps, dtype, .. } => Type::Tensor(layout::linspace(op, *steps, *dtype)?),
+        Op::Eye { rows, columns, dtype } => Type::Tensor(layout::eye(op, *rows, *columns, *dtype)?),
+        Op::OneHot { classes } => Type::Tensor(layout::one_hot(op, tensor(0)?, *classes)?),
+        Op::RandomUniform { shape, dtype, .. } | Op::RandomNormal { shape, dtype, .. } | Op::RandomInt { shape, dtype, .. } => {
+            Type::Tensor(layout::random(op, operands.first().copied(), shape, *dtype)?)
+        }
 
         Op::Add {} | Op::Mul {} | Op::Maximum {} | Op::Minimum {} => Type::Tensor(elementwise(op, &[tensor(0)?, tensor(1)?])?),
         Op::Sub {} => {
@@ -309,6 +341,7 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
         Op::KlDiv { reduction, .. } => numeric::kl_div(op, tensor(0)?, tensor(1)?, *reduction)?,
 
         Op::Matmul {} => Type::Tensor(matmul(op, tensor(0)?, tensor(1)?)?),
+        Op::Einsum { equation } => Type::Tensor(einsum::einsum(op, equation, &tensors(0)?)?),
         Op::RmsNorm { .. } => {
             let (x, weight) = (floats(op, tensor(0)?)?, tensor(1)?);
             let Some(size) = x.shape.last() else {
@@ -389,6 +422,13 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
             },
             other => return Err(wrong_kind(op, 0, "a tuple", other)),
         },
+
+        Op::List { of } => list::list(op, of.as_ref(), operands)?,
+        Op::Append {} => list::append(op, operands)?,
+        Op::Join {} => list::join(op, operands)?,
+        Op::Item { index } => list::item(op, *index, operands)?,
+        Op::Length {} => list::length(op, operands)?,
+        Op::Format { template } => list::format(op, template, operands)?,
     })
 }
 
@@ -490,8 +530,9 @@ fn wrong_kind(op: &Op, at: usize, expected: &str, found: &Type) -> Diagnostic {
         (Op::Read { .. }, _) => error.help("forwards come from `forward(tokens) {model: …}` and `write(f, value) {hook: …}`"),
         (Op::Get { .. }, _) => error.help("parts of a tensor are cut out with `index` and `slice`"),
         (_, Type::Tuple(_)) => error.help("`get(t) {index: 0}` gives the first part of a tuple"),
+        (_, Type::List(_)) => error.help("`item(list) {index: 0}` gives the first value of a list"),
         (_, Type::Str) => error.help("numbers stand without quotes"),
-        (_, Type::Tensor(_) | Type::List(_) | Type::Opaque) => error,
+        (_, Type::Tensor(_) | Type::Opaque) => error,
     }
 }
 
@@ -615,11 +656,8 @@ fn slice_size(size: &Dim, start: Option<i64>, end: Option<i64>, step: i64) -> Re
     }
 }
 
-fn reshape(from: &TensorType, shape: &[Dim]) -> Result<TensorType, Diagnostic> {
-    let total = elements(&from.shape);
-    let open = shape.iter().filter(|dim| dim.as_known() == Some(-1)).count();
-    let given = shape.iter().filter(|dim| dim.as_known() != Some(-1)).cloned().fold(Dim::known(1), |product, dim| product * dim);
-    let listed = || format!("[{}]", shape.iter().map(Dim::to_string).collect::<Vec<_>>().join(", "));
+/// Refuses sizes of a new shape that are neither numbers nor made of sizes of the old one.
+fn check_sizes(from: &TensorType, shape: &[Dim], listed: &dyn Fn() -> String) -> Result<(), Diagnostic> {
     if let Some(unknown) = shape.iter().flat_map(Dim::symbols).find(|symbol| from.shape.iter().all(|dim| !dim.symbols().contains(symbol))) {
         return Err(Diagnostic::error(Code::E1008, format!("the size `{unknown}` of the shape {} is not a size of {from}", listed()))
             .help("give numbers; one size may be -1: what is left"));
@@ -628,6 +666,15 @@ fn reshape(from: &TensorType, shape: &[Dim]) -> Result<TensorType, Diagnostic> {
         return Err(Diagnostic::error(Code::E1008, format!("a size cannot be {wrong}"))
             .note("sizes are 0 or more; one may be -1, which stands for what is left"));
     }
+    Ok(())
+}
+
+fn reshape(from: &TensorType, shape: &[Dim]) -> Result<TensorType, Diagnostic> {
+    let total = elements(&from.shape);
+    let open = shape.iter().filter(|dim| dim.as_known() == Some(-1)).count();
+    let given = shape.iter().filter(|dim| dim.as_known() != Some(-1)).cloned().fold(Dim::known(1), |product, dim| product * dim);
+    let listed = || format!("[{}]", shape.iter().map(Dim::to_string).collect::<Vec<_>>().join(", "));
+    check_sizes(from, shape, &listed)?;
     if open > 1 {
         return Err(Diagnostic::error(Code::E1008, format!("only one size may be left open with -1, not {open}: {}", listed())));
     }

@@ -287,6 +287,59 @@ ops! {
     }
     /// Rows of a matrix picked by ids: `embedding(weight, ids)`.
     Embedding = "embedding" (Exactly(2), Anywhere) {}
+    /// Entries of a dimension picked by a vector of ids: `torch.index_select`. A single id leaves a dimension of size 1.
+    IndexSelect = "index_select" (Exactly(2), Anywhere) {
+        /// The dimension; negative counts from the last.
+        dim: i64,
+    }
+    /// Entries picked by tensors of ids, one for each of some dimensions: `x[i, :, j]` is `index_by(x, i, j) {dims: [0, 2]}`.
+    ///
+    /// The ids are broadcast together; negative ones count from the end. Their dimensions stand where the indexed ones stood
+    /// if those are neighbours, and first otherwise, as in PyTorch.
+    IndexBy = "index_by" (AtLeast(2), Anywhere) {
+        /// The dimensions that the ids pick from, in the order of the ids; none given means the first ones.
+        dims: Vec<i64> = Vec::new(),
+    }
+    /// The first operand with entries replaced by the second, which is broadcast and cast to them: `x[i, :, j] = v` is
+    /// `index_put(x, v, i, j) {dims: [0, 2]}`. Ids are those of `index_by`.
+    ///
+    /// Of several values for one entry the last counts, in the row-major order of what `index_by` gives.
+    IndexPut = "index_put" (AtLeast(3), Anywhere) {
+        /// The dimensions that the ids pick from, in the order of the ids; none given means the first ones.
+        dims: Vec<i64> = Vec::new(),
+        /// Whether the values are added to the entries, one after the other, instead of replacing them; each sum is rounded.
+        accumulate: bool = false,
+    }
+    /// The first operand with `x[ids[i][j]][j] = src[i][j]` (for dimension 0): `scatter(x, ids, src)`, the reverse of `gather`.
+    /// A source without dimensions is every element. Of several values for one element the last counts.
+    Scatter = "scatter" (Exactly(3), Anywhere) {
+        /// The dimension; negative counts from the last.
+        dim: i64,
+    }
+    /// `scatter` that adds the values to the elements, one after the other: `torch.scatter_add`. Sums of f16 and bf16 are rounded
+    /// once.
+    ScatterAdd = "scatter_add" (Exactly(3), Anywhere) {
+        /// The dimension; negative counts from the last.
+        dim: i64,
+    }
+    /// Where elements are not zero, in row-major order: i64 [size, dimensions].
+    ///
+    /// The size is stated, as types must not depend on values. More elements than that are an error when the program runs; so
+    /// are fewer, unless it is said what to fill the rest with.
+    NonZero = "nonzero" (Exactly(1), Anywhere) {
+        /// The number of rows of the result.
+        size: i64,
+        /// What the rows beyond the last found hold; none means that all are found.
+        fill: Option<i64> = None,
+    }
+    /// The elements where a mask (bool) holds, in row-major order, as a vector of a stated size: `masked_select(x, mask)`. Both
+    /// are broadcast together. More or fewer elements are what they are to `nonzero`.
+    MaskedSelect = "masked_select" (Exactly(2), Anywhere) {
+        /// The number of elements of the result.
+        size: i64,
+        /// What the elements beyond the last found are; none means that all are found.
+        fill: Option<Float> = None,
+    }
     /// The same elements under another shape. One size may be -1: what is left.
     Reshape = "reshape" (Exactly(1), Anywhere) {
         /// The new shape.
@@ -304,6 +357,88 @@ ops! {
         /// Its place in the result; negative counts from the last.
         dim: i64,
     }
+    /// Without dimensions of size 1.
+    Squeeze = "squeeze" (Exactly(1), Anywhere) {
+        /// The dimension, which stays if it has another size; none is all of size 1.
+        dim: Option<i64> = None,
+    }
+    /// Dimensions of size 1, and new first ones, repeated to a shape.
+    Expand = "expand" (Exactly(1), Anywhere) {
+        /// The new shape; -1 keeps a size.
+        shape: Vec<Dim>,
+    }
+    /// The dimensions in another order.
+    Permute = "permute" (Exactly(1), Anywhere) {
+        /// The old dimension at each place; negative counts from the last.
+        dims: Vec<i64>,
+    }
+    /// Neighbouring dimensions as one. A tensor without dimensions gets one.
+    Flatten = "flatten" (Exactly(1), Anywhere) {
+        /// The first of them; negative counts from the last.
+        start: i64 = 0,
+        /// The last of them; negative counts from the last.
+        end: i64 = -1,
+    }
+    /// The pieces of a dimension, as a tuple: all of one size but the last, or of given sizes.
+    Split = "split" (Exactly(1), Anywhere) {
+        /// The size of a piece; the last may be smaller. None where `sizes` are given.
+        size: Option<i64> = None,
+        /// The sizes of the pieces, whose sum is that of the dimension; none where `size` is given.
+        sizes: Vec<i64> = Vec::new(),
+        /// The dimension; negative counts from the last.
+        dim: i64 = 0,
+    }
+    /// A dimension in about equal pieces, as a tuple: `torch.chunk`. Pieces are size / chunks, rounded up; so the last may be
+    /// smaller, and there may be fewer pieces.
+    Chunk = "chunk" (Exactly(1), Anywhere) {
+        /// How many pieces, at most.
+        chunks: i64,
+        /// The dimension; negative counts from the last.
+        dim: i64 = 0,
+    }
+    /// The reverse order along dimensions.
+    Flip = "flip" (Exactly(1), Anywhere) {
+        /// The dimensions; negative ones count from the last.
+        dims: Vec<i64>,
+    }
+    /// Elements moved along dimensions; those that leave at the end come in at the beginning.
+    Roll = "roll" (Exactly(1), Anywhere) {
+        /// How far, for each dimension; negative moves to the beginning.
+        shifts: Vec<i64>,
+        /// The dimensions; none given means that the flat tensor rolls by the only shift.
+        dims: Vec<i64> = Vec::new(),
+    }
+    /// The whole tensor several times along each dimension: `x.repeat(2, 3)`, NumPy's `tile`.
+    Repeat = "repeat" (Exactly(1), Anywhere) {
+        /// How often; those before the dimensions that there are make new ones.
+        repeats: Vec<i64>,
+    }
+    /// Each entry of a dimension several times, one after the other.
+    RepeatInterleave = "repeat_interleave" (Exactly(1), Anywhere) {
+        /// How often.
+        repeats: i64,
+        /// The dimension; none is the flat tensor.
+        dim: Option<i64> = None,
+    }
+    /// Matrices with zeros above a diagonal.
+    Tril = "tril" (Exactly(1), Anywhere) {
+        /// The last diagonal that stays: 0 is the main one, 1 the one above.
+        diagonal: i64 = 0,
+    }
+    /// Matrices with zeros below a diagonal.
+    Triu = "triu" (Exactly(1), Anywhere) {
+        /// The first diagonal that stays: 0 is the main one, 1 the one above.
+        diagonal: i64 = 0,
+    }
+    /// A diagonal of two dimensions, which becomes the last dimension.
+    Diagonal = "diagonal" (Exactly(1), Anywhere) {
+        /// Which one: 0 is the main one, 1 the one above.
+        offset: i64 = 0,
+        /// The dimension of the rows; negative counts from the last.
+        dim0: i64 = 0,
+        /// The dimension of the columns.
+        dim1: i64 = 1,
+    }
     /// Tensors one after the other along a dimension.
     Cat = "cat" (AtLeast(1), Anywhere) {
         /// The dimension; negative counts from the last.
@@ -318,6 +453,98 @@ ops! {
     Cast = "cast" (Exactly(1), Anywhere) {
         /// The element type.
         dtype: DType,
+    }
+
+    // Tensors from nothing.
+
+    /// One value everywhere; zeros and ones are such.
+    Full = "full" (Exactly(0), Anywhere) {
+        /// The shape, of numbers.
+        shape: Vec<Dim>,
+        /// The value, a single number.
+        value: Literal,
+        /// The element type; none is that of the value.
+        dtype: Option<DType> = None,
+    }
+    /// start, start + step, … before end.
+    Arange = "arange" (Exactly(0), Anywhere) {
+        /// The first number.
+        start: Float = Float::new(0.0),
+        /// What is not reached.
+        end: Float,
+        /// The distance of numbers, not 0.
+        step: Float = Float::new(1.0),
+        /// The element type; integers need whole numbers.
+        dtype: DType = DType::I64,
+    }
+    /// Evenly spaced numbers, both ends among them.
+    Linspace = "linspace" (Exactly(0), Anywhere) {
+        /// The first number.
+        start: Float,
+        /// The last number.
+        end: Float,
+        /// How many numbers.
+        steps: i64,
+        /// The element type, of floats.
+        dtype: DType = DType::F32,
+    }
+    /// A matrix with ones on its diagonal and zeros elsewhere.
+    Eye = "eye" (Exactly(0), Anywhere) {
+        /// The number of rows.
+        rows: i64,
+        /// The number of columns; none is as many.
+        columns: Option<i64> = None,
+        /// The element type.
+        dtype: DType = DType::F32,
+    }
+    /// 1 at each id along a new last dimension and 0 elsewhere, i64.
+    OneHot = "one_hot" (Exactly(1), Anywhere) {
+        /// The size of the new dimension.
+        classes: i64,
+    }
+    /// Random numbers of a range, which holds `low` and, but for rounding, not `high`: a function of the seed, the stream and
+    /// the place of the element.
+    ///
+    /// The generator is Philox4x32-10 (Salmon et al. 2011). An optional operand, an i64 without dimensions, is the stream: each
+    /// has numbers of its own, so that a loop can draw new ones. Draws of one seed and stream begin with the same bits.
+    RandomUniform = "random_uniform" (Between(0, 1), Anywhere) {
+        /// The shape, of numbers.
+        shape: Vec<Dim>,
+        /// The seed.
+        seed: i64,
+        /// The lowest number.
+        low: Float = Float::new(0.0),
+        /// The end of the range.
+        high: Float = Float::new(1.0),
+        /// The element type, of floats.
+        dtype: DType = DType::F32,
+    }
+    /// Random numbers of a normal distribution, by the method of Box and Muller from the generator of `random_uniform`, with
+    /// the same optional stream.
+    RandomNormal = "random_normal" (Between(0, 1), Anywhere) {
+        /// The shape, of numbers.
+        shape: Vec<Dim>,
+        /// The seed.
+        seed: i64,
+        /// The mean.
+        mean: Float = Float::new(0.0),
+        /// The standard deviation.
+        std: Float = Float::new(1.0),
+        /// The element type, of floats.
+        dtype: DType = DType::F32,
+    }
+    /// Random whole numbers from `low` to `high` - 1, from the generator of `random_uniform`, with the same optional stream.
+    RandomInt = "random_int" (Between(0, 1), Anywhere) {
+        /// The shape, of numbers.
+        shape: Vec<Dim>,
+        /// The seed.
+        seed: i64,
+        /// The lowest number.
+        low: i64 = 0,
+        /// One more than the highest number.
+        high: i64,
+        /// The element type, of integers.
+        dtype: DType = DType::I64,
     }
 
     // Arithmetic, with PyTorch's broadcasting and promotion.
@@ -621,6 +848,15 @@ ops! {
 
     /// The matrix product of `torch.matmul`: operands without or with leading dimensions, which are broadcast.
     Matmul = "matmul" (Exactly(2), Anywhere) {}
+    /// Sums of products over named dimensions: `torch.einsum`, as in `einsum(q, k) {equation: "bqhd,bkhd->bhqk"}`.
+    ///
+    /// A letter names a dimension, twice in one operand its diagonal; `...` stands for any others, which are broadcast. Without
+    /// `->` the result has the letters that occur once, in the order of ASCII. Operands are combined from the left, two at a
+    /// time; each result of two has one sum, in the order in which its letters first occur.
+    Einsum = "einsum" (AtLeast(1), Anywhere) {
+        /// What is summed.
+        equation: Name,
+    }
     /// x / sqrt(mean(x^2) + eps) * weight along the last dimension: `rms_norm(x, weight)`.
     RmsNorm = "rms_norm" (Exactly(2), Anywhere) {
         /// Added to the mean of squares.
@@ -682,6 +918,34 @@ ops! {
     Get = "get" (Exactly(1), Anywhere) {
         /// Which one, from 0.
         index: i64,
+    }
+
+    // Lists and texts.
+
+    /// Any number of values of one type.
+    List = "list" (AtLeast(0), Anywhere) {
+        /// The type of the values; none is that of the first. Symbols in it stand for any size, in each value another.
+        of: Option<Type> = None,
+    }
+    /// The list with one more value: `append(list, x)`.
+    Append = "append" (Exactly(2), Anywhere) {}
+    /// The values of both lists, one after the other.
+    Join = "join" (Exactly(2), Anywhere) {}
+    /// One value of a list: `item(list) {index: 0}`, or `item(list, i)` with an i64 without dimensions. Negative counts from the
+    /// end.
+    Item = "item" (Between(1, 2), Anywhere) {
+        /// Which one; none where it is an operand.
+        index: Option<i64> = None,
+    }
+    /// How many values a list has, i64.
+    Length = "length" (Exactly(1), Anywhere) {}
+    /// A text with values in it: `format(layer, loss) {template: "layer {}: {}"}`.
+    ///
+    /// Numbers are the shortest decimals that are read as them, tensors lists of such; of more than 64 elements the type and the
+    /// first eight are shown.
+    Format = "format" (AtLeast(0), Anywhere) {
+        /// The text, with `{}` for each operand; `{{` and `}}` are braces.
+        template: Name,
     }
 }
 

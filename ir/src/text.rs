@@ -77,6 +77,8 @@ mod parse;
 mod print;
 mod shape;
 
+pub(crate) use print::nested_lists;
+
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Severity},
     graph::Graph,

@@ -138,9 +138,14 @@ impl Walk<'_> {
             10 => drop(self.literal()),
             11 => self.gather(),
             12 => self.embedding(),
-            15 => self.cross_entropy(),
             13 => self.new_ids(),
             14 => self.norm_or_rotary(),
+            15..=16 => self.by_ids(),
+            17 => self.masked(),
+            18 => self.creation(),
+            19 => self.einsum(),
+            20 => self.list(),
+            21 => self.cross_entropy(),
             _ => self.operation(),
         }
     }
@@ -248,6 +253,118 @@ impl Walk<'_> {
         self.add(Op::Gather { dim: dim as i64 }, &[from, indices]);
     }
 
+    /// Entries picked or set by ids that are inside, from the end or from the beginning.
+    fn by_ids(&mut self) {
+        let from = self.value();
+        let Some(sizes) = self.sizes_of(from) else { return };
+        let dim = self.dice.below(sizes.len());
+        let ids = |walk: &mut Self, dim: usize, shape: &[usize], signed: bool| {
+            let size = sizes[dim] as i64;
+            let low = if signed { -size } else { 0 };
+            let ids = (0..shape.iter().product()).map(|_| walk.dice.between(low, size - 1)).collect();
+            walk.constant(&Tensor::new(shape, ids))
+        };
+        let number = self.dice.float();
+        let number = self.constant(&Tensor::scalar(number));
+        let accumulate = self.dice.once_in(2);
+        let along = dim as i64;
+        match self.dice.below(6) {
+            0 => {
+                let ids = ids(self, dim, &[3], false);
+                self.add(Op::IndexSelect { dim: along }, &[from, ids]);
+            }
+            1 => {
+                let ids = ids(self, dim, &[2, 1], true);
+                self.add(Op::IndexBy { dims: vec![along] }, &[from, ids]);
+                self.add(Op::IndexPut { dims: vec![along], accumulate }, &[from, number, ids]);
+            }
+            2 => {
+                let (first, last) = (ids(self, 0, &[2], true), ids(self, sizes.len() - 1, &[2], true));
+                let dims = vec![-1, 0];
+                self.add(Op::IndexBy { dims: dims.clone() }, &[from, last, first]);
+                self.add(Op::IndexPut { dims, accumulate }, &[from, number, last, first]);
+            }
+            kind => {
+                let mut shape: Vec<usize> = sizes.iter().map(|size| 1 + self.dice.below(*size)).collect();
+                shape[dim] = 2;
+                let ids = ids(self, dim, &shape, false);
+                match kind {
+                    3 => self.add(Op::Scatter { dim: along }, &[from, ids, number]),
+                    4 => self.add(Op::ScatterAdd { dim: along }, &[from, ids, number]),
+                    _ => self.add(Op::OneHot { classes: sizes[dim] as i64 }, &[ids]),
+                };
+            }
+        }
+    }
+
+    /// What a mask picks, in a size that is surely enough.
+    fn masked(&mut self) {
+        let from = self.value();
+        let Some(sizes) = self.sizes_of(from) else { return };
+        let size = sizes.iter().product::<usize>() as i64;
+        let Some(mask) = self.add(Op::Not {}, &[from]) else { return };
+        if self.dice.once_in(2) {
+            self.add(Op::NonZero { size, fill: Some(-1) }, &[mask]);
+        } else {
+            self.add(Op::MaskedSelect { size, fill: Some(Float::new(1.0)) }, &[from, mask]);
+        }
+    }
+
+    fn creation(&mut self) {
+        let shape: Vec<Dim> = self.dice.pick(&[vec![], vec![3], vec![2, 3], vec![0, 2]]).into_iter().map(Dim::known).collect();
+        let seed = self.dice.between(0, 3);
+        let float = |dice: &mut Dice| Float::new(f64::from(dice.float()));
+        let stream: Vec<NodeId> = if self.dice.once_in(2) { vec![self.constant(&Tensor::scalar(seed))] } else { vec![] };
+        let (low, dtype) = (float(&mut self.dice), DType::F32);
+        let high = Float::new(low.get() + 1.5);
+        let number = |number: i64| Float::new(number as f64);
+        match self.dice.below(7) {
+            0 => self.add(Op::Full { shape, value: (&Tensor::scalar(seed)).into(), dtype: Some(dtype) }, &[]),
+            1 => self.add(Op::Arange { start: number(-seed), end: number(4), step: number(2), dtype: DType::I64 }, &[]),
+            2 => self.add(Op::Linspace { start: low, end: high, steps: seed, dtype }, &[]),
+            3 => self.add(Op::Eye { rows: 3, columns: Some(seed), dtype }, &[]),
+            4 => self.add(Op::RandomUniform { shape, seed, low, high, dtype }, &stream),
+            5 => self.add(Op::RandomNormal { shape, seed, mean: low, std: Float::new(high.get().max(0.0)), dtype }, &stream),
+            _ => self.add(Op::RandomInt { shape, seed, low: -seed, high: 9, dtype: DType::I64 }, &stream),
+        };
+    }
+
+    fn einsum(&mut self) {
+        let value = self.value();
+        let Some(sizes) = self.sizes_of(value) else { return };
+        let equation = match sizes.len() {
+            1 => self.dice.pick(&["i->", "i,i", "i,j->ij"]),
+            2 => self.dice.pick(&["ij->ji", "ij,kj", "ij,ij->j", "...i->..."]),
+            _ => self.dice.pick(&["...ij,...kj->...ik", "...i,...i->...", "a...->...a"]),
+        };
+        let count = 1 + equation.matches(',').count();
+        self.add(Op::Einsum { equation: equation.into() }, &vec![value; count]);
+    }
+
+    /// A list of one value, made longer; and what is in it, as a value or in a text.
+    fn list(&mut self) {
+        let value = self.value();
+        let of = self.dice.once_in(2).then(|| self.types[value.index()].clone());
+        let Some(one) = self.add(Op::List { of }, &[value]) else { return };
+        let Some(two) = self.add(Op::Append {}, &[one, value]) else { return };
+        let Some(three) = self.add(Op::Join {}, &[two, one]) else { return };
+        match self.dice.below(4) {
+            0 => {
+                self.add(Op::Item { index: Some(-3) }, &[three]);
+            }
+            1 => {
+                let length = self.add(Op::Length {}, &[one]);
+                length.and_then(|at| self.add(Op::Item { index: None }, &[two, at]));
+            }
+            2 => {
+                self.add(Op::Length {}, &[three]);
+            }
+            _ => {
+                self.add(Op::Format { template: "{} of {}".into() }, &[one, value]);
+            }
+        }
+    }
+
     fn embedding(&mut self) {
         let table = self.value();
         let Some(&[rows, _]) = self.sizes_of(table).as_deref() else { return };
@@ -303,8 +420,7 @@ impl Walk<'_> {
     /// Any operation of the table on any values.
     fn operation(&mut self) {
         let kinds = OpKind::ALL.iter().copied().filter(|kind| kind.scope() == Scope::Anywhere);
-        let made_elsewhere = [OpKind::Const, OpKind::Gather, OpKind::Embedding, OpKind::CrossEntropy];
-        let kinds: Vec<OpKind> = kinds.filter(|kind| !made_elsewhere.contains(kind)).collect();
+        let kinds: Vec<OpKind> = kinds.filter(|kind| !made_elsewhere(*kind)).collect();
         let kind = self.dice.pick(&kinds);
         for _ in 0..20 {
             let count = match kind.arity() {
@@ -402,4 +518,13 @@ impl Walk<'_> {
             self.graph.effects.push(Effect::new(kind, [id], Span::None));
         }
     }
+}
+
+/// Operations whose operands or attributes few values fit: they have a step of their own.
+fn made_elsewhere(kind: OpKind) -> bool {
+    use OpKind::*;
+    let by_ids = matches!(kind, Gather | Embedding | IndexSelect | IndexBy | IndexPut | Scatter | ScatterAdd | OneHot);
+    let masked = matches!(kind, NonZero | MaskedSelect);
+    let creation = matches!(kind, Const | Full | Arange | Linspace | Eye | RandomUniform | RandomNormal | RandomInt);
+    by_ids || masked || creation || matches!(kind, CrossEntropy | Einsum | List | Append | Join | Item | Length | Format)
 }

@@ -12,6 +12,7 @@ use irc_ir::{
     attr::{Float, Literal},
     code::Code,
     diagnostic::Diagnostic,
+    eval::eval,
     graph::{Graph, Node, NodeId},
     infer::{normalise_axis, reduced_axes},
     model::{ModelSpec, StageKind},
@@ -261,7 +262,25 @@ impl<'a> Lowering<'a> {
                 let (table, ids) = (self.operand(node, 0, dtype)?, self.operand(node, 1, DType::I64)?);
                 self.emit("Gather", &[&table, &ids], |node| node.attr("axis", 0))
             }
-            Op::Reshape { .. } => {
+            Op::IndexSelect { dim } => {
+                let (x, mut ids) = (self.operand(node, 0, dtype)?, self.operand(node, 1, DType::I64)?);
+                if self.tensor(node.operands[1])?.rank() == 0 {
+                    ids = self.unsqueeze(&ids, 0);
+                }
+                self.emit("Gather", &[&x, &ids], |node| node.attr("axis", axis(*dim, rank)))
+            }
+            Op::IndexBy { dims } if node.operands.len() == 2 => {
+                let (x, ids) = (self.operand(node, 0, dtype)?, self.operand(node, 1, DType::I64)?);
+                self.emit("Gather", &[&x, &ids], |node| node.attr("axis", axis(dims.first().copied().unwrap_or(0), rank)))
+            }
+            Op::IndexBy { .. } => return Err(unsupported(&node.op, "several tensors of ids have no ONNX form here")),
+            Op::IndexPut { .. } | Op::Scatter { .. } | Op::ScatterAdd { .. } => {
+                return Err(unsupported(&node.op, "engines differ in what becomes of ids that come twice"));
+            }
+            Op::NonZero { .. } | Op::MaskedSelect { .. } => {
+                return Err(unsupported(&node.op, "ONNX has no bound for the number of elements that are found"));
+            }
+            Op::Reshape { .. } | Op::Flatten { .. } => {
                 let x = self.operand(node, 0, dtype)?;
                 let (shape, zero_is_a_size) = self.reshape_sizes(node, id)?;
                 self.emit("Reshape", &[&x, &shape], |node| if zero_is_a_size { node.attr("allowzero", 1) } else { node })
@@ -275,6 +294,72 @@ impl<'a> Lowering<'a> {
             Op::Unsqueeze { dim } => {
                 let x = self.operand(node, 0, dtype)?;
                 self.unsqueeze(&x, axis(*dim, rank + 1))
+            }
+            Op::Squeeze { .. } => {
+                let (x, from) = (self.operand(node, 0, dtype)?, &self.tensor(node.operands[0])?.shape);
+                let gone = |at: &i64| match &node.op {
+                    Op::Squeeze { dim: Some(dim) } => axis(*dim, rank) == *at && from[*at as usize].as_known() == Some(1),
+                    _ => from[*at as usize].as_known() == Some(1),
+                };
+                let axes: Vec<i64> = (0..rank as i64).filter(gone).collect();
+                let axes = self.ints(&axes);
+                self.plain("Squeeze", &[&x, &axes])
+            }
+            Op::Expand { .. } => self.expand(node, id)?,
+            Op::Permute { dims } => {
+                let x = self.operand(node, 0, dtype)?;
+                let perm: Vec<i64> = dims.iter().map(|dim| axis(*dim, rank)).collect();
+                self.emit("Transpose", &[&x], |node| node.attr("perm", perm))
+            }
+            Op::Split { dim, .. } | Op::Chunk { dim, .. } => {
+                let parts = self.pieces(node, id, axis(*dim, rank))?;
+                self.names.insert(id, parts);
+                return Ok(());
+            }
+            Op::Flip { dims } => {
+                let mut x = self.operand(node, 0, dtype)?;
+                for dim in dims {
+                    x = self.slice(&x, axis(*dim, rank), -1, -FAR, -1);
+                }
+                x
+            }
+            Op::Roll { .. } | Op::Diagonal { .. } => return Err(unsupported(&node.op, "ONNX has no such operator")),
+            Op::Repeat { repeats } => {
+                let mut x = self.operand(node, 0, dtype)?;
+                for _ in rank..repeats.len() {
+                    x = self.unsqueeze(&x, 0);
+                }
+                let repeats = self.ints(repeats);
+                self.plain("Tile", &[&x, &repeats])
+            }
+            Op::RepeatInterleave { repeats, dim } => {
+                let mut x = self.operand(node, 0, dtype)?;
+                let (at, sizes) = match dim {
+                    Some(dim) => (axis(*dim, rank), self.tensor(node.operands[0])?.shape.to_vec()),
+                    None => {
+                        let flat = self.ints(&[-1]);
+                        x = self.plain("Reshape", &[&x, &flat]);
+                        (0, vec![irc_ir::types::elements(&self.tensor(node.operands[0])?.shape)])
+                    }
+                };
+                let x = self.unsqueeze(&x, at + 1);
+                let times: Vec<i64> = (0..=sizes.len() as i64).map(|place| if place == at + 1 { *repeats } else { 1 }).collect();
+                let times = self.ints(&times);
+                let x = self.plain("Tile", &[&x, &times]);
+                let result = &self.tensor(id)?.shape;
+                let open = result.iter().filter(|size| size.as_known().is_none()).count();
+                if open > 1 || result.iter().any(|size| size.as_known() == Some(0)) {
+                    return Err(unsupported(&node.op, "at most one dimension may be unknown, and none empty"));
+                }
+                let shape: Vec<i64> = result.iter().map(|size| size.as_known().unwrap_or(-1)).collect();
+                let shape = self.ints(&shape);
+                self.plain("Reshape", &[&x, &shape])
+            }
+            Op::Tril { diagonal } | Op::Triu { diagonal } => {
+                let x = self.operand(node, 0, dtype)?;
+                let diagonal = self.constant(&Tensor::scalar(*diagonal.clamp(&-FAR, &FAR)));
+                let upper = i64::from(matches!(node.op, Op::Triu { .. }));
+                self.emit("Trilu", &[&x, &diagonal], |node| node.attr("upper", upper))
             }
             Op::Cat { dim } => {
                 let parts = (0..node.operands.len()).map(|at| self.operand(node, at, dtype)).collect::<Result<Vec<_>, _>>()?;
@@ -290,6 +375,28 @@ impl<'a> Lowering<'a> {
                 self.concat(&parts, at)
             }
             Op::Cast { dtype } => self.operand(node, 0, *dtype)?,
+
+            Op::RandomUniform { .. } | Op::RandomNormal { .. } | Op::RandomInt { .. } if !node.operands.is_empty() => {
+                return Err(unsupported(&node.op, "engines have generators of their own; without a stream it is a constant"));
+            }
+            Op::Full { .. }
+            | Op::Arange { .. }
+            | Op::Linspace { .. }
+            | Op::Eye { .. }
+            | Op::RandomUniform { .. }
+            | Op::RandomNormal { .. }
+            | Op::RandomInt { .. } => {
+                let value = eval(&node.op, &[]).map_err(|error| unsupported(&node.op, error.message()))?;
+                self.constant(value.as_tensor().ok_or_else(|| unsupported(&node.op, "it is not a tensor"))?)
+            }
+            Op::OneHot { classes } => {
+                let ids = self.operand(node, 0, DType::I64)?;
+                let ids = self.unsqueeze(&ids, rank as i64);
+                let all: Vec<i64> = (0..*classes).collect();
+                let all = self.ints(&all);
+                let equal = self.plain("Equal", &[&ids, &all]);
+                self.cast(&equal, DType::Bool, DType::I64)
+            }
 
             Op::Add {} | Op::Maximum {} if dtype == DType::Bool => self.binary("Or", node, dtype)?,
             Op::Mul {} | Op::Minimum {} if dtype == DType::Bool => self.binary("And", node, dtype)?,
@@ -420,6 +527,14 @@ impl<'a> Lowering<'a> {
                 self.plain("Squeeze", &[&product, &last])
             }
             Op::Matmul {} => self.binary("MatMul", node, dtype)?,
+            Op::Einsum { equation } => {
+                if dtype != DType::F32 {
+                    return Err(unsupported(&node.op, "engines have it for f32 only"));
+                }
+                let operands = (0..node.operands.len()).map(|at| self.operand(node, at, dtype)).collect::<Result<Vec<_>, _>>()?;
+                let operands: Vec<&str> = operands.iter().map(String::as_str).collect();
+                self.emit("Einsum", &operands, |node| node.attr("equation", &**equation))
+            }
             Op::RmsNorm { eps } => {
                 let (x, weight) = (self.operand(node, 0, dtype)?, self.operand(node, 1, dtype)?);
                 self.emit("RMSNormalization", &[&x, &weight], |node| node.attr("axis", -1).attr("epsilon", eps.get() as f32))
@@ -454,6 +569,11 @@ impl<'a> Lowering<'a> {
                 let part = parts.and_then(|parts| parts.get(usize::try_from(*index).ok()?));
                 part.cloned().ok_or_else(|| unsupported(&node.op, "tuples of tuples have no ONNX form"))?
             }
+
+            Op::List { .. } | Op::Append {} | Op::Join {} | Op::Item { .. } | Op::Length {} => {
+                return Err(unsupported(&node.op, "lists have no ONNX form here"));
+            }
+            Op::Format { .. } => return Err(unsupported(&node.op, "text has no ONNX form")),
         };
         self.names.insert(id, vec![name]);
         Ok(())
@@ -528,6 +648,35 @@ impl<'a> Lowering<'a> {
             return Err(unsupported(&node.op, "at most one dimension may be unknown, and none of the others empty"));
         }
         Ok((self.ints(&sizes), false))
+    }
+
+    /// Expand takes the larger of a size and the one asked for, so 1 keeps a size.
+    fn expand(&mut self, node: &Node, id: NodeId) -> Result<String, Diagnostic> {
+        let (from, to) = (self.tensor(node.operands[0])?, self.tensor(id)?);
+        let x = self.operand(node, 0, from.dtype)?;
+        let new = to.rank() - from.rank();
+        let sizes = to.shape.iter().enumerate().map(|(at, size)| match at.checked_sub(new).map(|at| &from.shape[at]) {
+            Some(old) if old == size => Ok(1),
+            _ => size.as_known().ok_or_else(|| unsupported(&node.op, &format!("the size {size} must be known"))),
+        });
+        let sizes = sizes.collect::<Result<Vec<_>, _>>()?;
+        let sizes = self.ints(&sizes);
+        Ok(self.plain("Expand", &[&x, &sizes]))
+    }
+
+    /// The parts of a tuple that follow each other along a dimension.
+    fn pieces(&mut self, node: &Node, id: NodeId, axis: i64) -> Result<Vec<String>, Diagnostic> {
+        let x = self.operand(node, 0, self.tensor(node.operands[0])?.dtype)?;
+        let Type::Tuple(parts) = &self.types[id.index()] else { return Err(unsupported(&node.op, "its value is not a tuple")) };
+        let mut start = 0;
+        let mut names = vec![];
+        for part in parts.iter() {
+            let size = part.as_tensor().and_then(|part| part.shape[axis as usize].as_known());
+            let end = start + size.ok_or_else(|| unsupported(&node.op, "the sizes of the pieces must be known"))?;
+            names.push(self.slice(&x, axis, start, end, 1));
+            start = end;
+        }
+        Ok(names)
     }
 
     /// The part before the slice, the value, and the part after it; with a step, scattered rows.

@@ -165,6 +165,7 @@ impl Pass {
         }
         let op = match &node.op {
             Op::Reshape { shape } => Op::Reshape { shape: shape.iter().map(|dim| dim.substitute(&|symbol| self.size(symbol))).collect() },
+            Op::Expand { shape } => Op::Expand { shape: shape.iter().map(|dim| dim.substitute(&|symbol| self.size(symbol))).collect() },
             op => op.clone(),
         };
         let operands = node.operands.iter().map(|operand| match &spec.graph().node(*operand).op {

@@ -36,11 +36,12 @@ impl View {
         View { value, at: at.collect(), shape }
     }
 
-    fn random(&self, random: &mut Random) -> View {
+    /// `known` says whether all sizes are known before prompts are bound.
+    fn random(&self, random: &mut Random, known: bool) -> View {
         let rank = self.shape.len();
         let signed = |dim: usize, random: &mut Random| if random.below(2) == 0 { dim as i64 } else { dim as i64 - rank as i64 };
         let mut shape = self.shape.clone();
-        match random.below(5) {
+        match random.below(11) {
             0 if rank > 0 => {
                 let dim = random.below(rank);
                 let (start, step) = (random.below(shape[dim]), 1 + random.below(2));
@@ -84,6 +85,79 @@ impl View {
                 let value = self.value.reshape(shape.iter().map(|&size| size as i64).collect::<Vec<_>>());
                 View { value, shape, at: self.at.clone() }
             }
+            5 if rank > 0 => {
+                // Each dimension is put before a random one of those that are there.
+                let mut order = vec![];
+                (0..rank).for_each(|dim| order.insert(random.below(order.len() + 1), dim));
+                let shape = order.iter().map(|&dim| self.shape[dim]).collect();
+                let value = self.value.permute(order.iter().map(|&dim| signed(dim, random)).collect::<Vec<_>>());
+                self.map(value, shape, |index| {
+                    let mut old = vec![0; rank];
+                    order.iter().zip(index).for_each(|(&dim, &index)| old[dim] = index);
+                    old
+                })
+            }
+            6 if rank > 1 => {
+                let first = random.below(rank);
+                let last = first + random.below(rank - first);
+                let shape = [&shape[..first], &[shape[first..=last].iter().product()], &shape[last + 1..]].concat();
+                let value = self.value.flatten(signed(first, random), signed(last, random));
+                View { value, shape, at: self.at.clone() }
+            }
+            7 if rank > 0 => {
+                let dim = random.below(rank);
+                let first = random.below(shape[dim] + 1);
+                let sizes = [first as i64, (shape[dim] - first) as i64];
+                let (piece, start) = if first == 0 || (first < shape[dim] && random.below(2) == 0) { (1, first) } else { (0, 0) };
+                shape[dim] = sizes[piece] as usize;
+                let value = self.value.split_sizes(sizes, signed(dim, random)).swap_remove(piece);
+                self.map(value, shape, |index| {
+                    let mut index = index.to_vec();
+                    index[dim] += start;
+                    index
+                })
+            }
+            // What hangs on sizes that only the prompt tells.
+            8 if rank > 0 && known => {
+                let (dim, size) = (random.below(rank), 1 + random.below(3));
+                let pieces = self.value.split(size as i64, signed(dim, random));
+                assert_eq!(pieces.len(), shape[dim].div_ceil(size));
+                let piece = random.below(pieces.len());
+                let start = piece * size;
+                shape[dim] = size.min(shape[dim] - start);
+                self.map(pieces[piece].clone(), shape, |index| {
+                    let mut index = index.to_vec();
+                    index[dim] += start;
+                    index
+                })
+            }
+            9 if known => {
+                let dim = if rank == 0 || random.below(2) == 0 { None } else { Some(random.below(rank)) };
+                let gone = |at: usize| self.shape[at] == 1 && dim.is_none_or(|dim| dim == at);
+                let shape = (0..rank).filter(|&at| !gone(at)).map(|at| self.shape[at]).collect();
+                let value = self.value.squeeze(dim.map(|dim| signed(dim, random)));
+                View { value, shape, at: self.at.clone() }
+            }
+            10 if rank > 1 && known => {
+                let (a, b) = (random.below(rank), random.below(rank - 1));
+                let b = b + usize::from(b >= a);
+                let offset = random.below(3) as i64 - 1;
+                let (down, right) = ((-offset).max(0) as usize, offset.max(0) as usize);
+                let length = (shape[a].saturating_sub(down)).min(shape[b].saturating_sub(right));
+                if length == 0 {
+                    return self.clone();
+                }
+                let others: Vec<usize> = (0..rank).filter(|&at| at != a && at != b).collect();
+                let shape = others.iter().map(|&at| self.shape[at]).chain([length]).collect();
+                let value = self.value.diagonal(offset, signed(a, random), signed(b, random));
+                self.map(value, shape, |index| {
+                    let mut old = vec![0; rank];
+                    others.iter().zip(index).for_each(|(&at, &index)| old[at] = index);
+                    let at = index[index.len() - 1];
+                    (old[a], old[b]) = (at + down, at + right);
+                    old
+                })
+            }
             _ => self.clone(),
         }
     }
@@ -113,7 +187,7 @@ fn run(graph: &Graph, given: &Tensor) -> Vec<Tensor> {
 
 #[test]
 fn views_are_what_they_are_in_memory() {
-    for seed in 0..200 {
+    for seed in 0..400 {
         let mut random = Random(seed);
         let session = session();
         let given = Tensor::new([1, 9, 4], (0..36).map(|x| x as f32).collect());
@@ -124,7 +198,7 @@ fn views_are_what_they_are_in_memory() {
         let mut memory: Vec<f32> = given.to_f64().into_iter().map(|x| x as f32).collect();
         let mut views = vec![View { value, shape: vec![1, 9, 4], at: (0..36).collect() }];
         for step in 0..12 {
-            let view = views[random.below(views.len())].random(&mut random);
+            let view = views[random.below(views.len())].random(&mut random, seed % 2 == 0);
             if random.below(2) == 0 {
                 // A value of the view's last dimensions, some of them 1.
                 let last = random.below(view.shape.len() + 1);
@@ -149,4 +223,151 @@ fn views_are_what_they_are_in_memory() {
             assert!(found.same_bits(&Tensor::new(&view.shape, expected)), "seed {seed}: {found:?}\n{}", show(&graph));
         }
     }
+}
+
+/// The values that a program saves, of a hook that holds 0 to 35.
+fn saved(session: &Session) -> Vec<Vec<f64>> {
+    let given = Tensor::new([1, 9, 4], (0..36).map(|x| x as f32).collect());
+    run(&program(session), &given).iter().map(Tensor::to_f64).collect()
+}
+
+#[test]
+fn what_ids_pick_is_a_copy_that_can_be_set() {
+    let session = session();
+    let h = session.trace("nine tokens").hook(layer(0));
+    let picked = h.at((0, [-1, 0], 1..3));
+    picked.save("before");
+    h.at((0, [1, 8])).at(0).set(-1.0); // a part of a copy
+    h.at((0, -1)).set(5.0);
+    picked.save("a copy");
+    h.at((.., session.tensor([0i64, -1]), Ellipsis, 2)).set([[7.0, 8.0]]);
+    picked.set([[1.0], [2.0]]);
+    picked.save("set");
+    h.at((0, [0, 1, 8])).save("all");
+    let mut sum = h.at((0, [0], [0]));
+    sum += 100.0;
+    h.at((0, 0)).save("the first row");
+    assert_eq!(
+        saved(&session),
+        [
+            vec![33.0, 34.0, 1.0, 2.0],
+            vec![33.0, 34.0, 1.0, 2.0],
+            vec![1.0, 1.0, 2.0, 2.0],
+            vec![0.0, 2.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 5.0, 1.0, 1.0, 5.0],
+            vec![100.0, 2.0, 2.0, 3.0],
+        ]
+    );
+}
+
+#[test]
+fn ids_stand_where_pytorch_puts_them() {
+    let session = session();
+    let h = session.trace([1; 9]).hook(layer(0));
+    for (value, shape) in [
+        (h.at((.., [1, 2, 3])), vec![1, 3, 4]),
+        (h.at((.., .., [1, 2])), vec![1, 9, 2]),
+        (h.at((Ellipsis, [1, 2])), vec![1, 9, 2]),
+        (h.at(([0, 0], .., [1, 2])), vec![2, 9]),
+        (h.at((.., [0, 0], [1, 2])), vec![1, 2]),
+        (h.at(([0, 0, 0], Ellipsis, 1)), vec![3, 9]),
+        (h.at((Ellipsis, [1, 2], 3)), vec![1, 2]),
+        (h.at((0, vec![4i64])), vec![1, 4]),
+        (h.slice(1, [4]), vec![1, 1, 4]),
+        (h.at(Tensor::new([2, 2], vec![0i64; 4])), vec![2, 2, 9, 4]),
+    ] {
+        let ty = session.record().ty(&value.at).cloned();
+        assert_eq!(ty, Some(irc_ir::types::Type::tensor(DType::F32, shape.into_iter().map(|size: usize| size.into()))));
+    }
+}
+
+#[test]
+fn what_pytorch_does_not_set_is_a_mistake() {
+    type Make = fn(&Value);
+    let mistakes: [(&str, Make); 4] = [
+        ("expanded", |h| h.unsqueeze(0).expand([2, -1, -1, -1]).set(0.0)),
+        ("a piece cannot", |h| h.unary(Op::Chunk { chunks: 2, dim: 1 }).get(0).set(0.0)),
+        ("number of pieces", |h| drop(h.chunk(2, 1))),
+        ("diagonal", |h| h.diagonal(0, 1, 2).set(0.0)),
+    ];
+    for (what, make) in mistakes {
+        let session = session();
+        make(&session.trace("a prompt").hook(layer(0)));
+        let found = error(&session);
+        assert!(found.code == Code::E1005 && found.message.contains(what), "{found}");
+    }
+    // Nothing is expanded, so nothing is set twice.
+    let session = session();
+    let h = session.trace([1; 9]).hook(layer(0));
+    h.expand([1, 1, -1, -1]).set(3.0);
+    h.at((0, 0, 0)).save("set");
+    assert_eq!(saved(&session), [[3.0]]);
+}
+
+/// All methods make what they say: names and attributes of their operations.
+#[test]
+fn methods_are_operations() {
+    let session = session();
+    let h = session.trace([1; 9]).hook(layer(0)).at(0);
+    let mask = h.gt(0.0);
+    let list = session.list_of(irc_ir::types::Type::Str).append("a");
+    let list = list.join(&session.list(["b"]));
+    let all = [
+        h.flip([0]),
+        h.roll(1, 0),
+        h.repeat([1, 2]),
+        h.repeat_interleave(2, 0),
+        h.tril(0),
+        h.triu(-1),
+        h.at(0).outer(h.at(1)),
+        h.index_select(1, [0]),
+        h.index_add(0, [0, 0], 1.0),
+        h.scatter(0, Tensor::new([1, 1], vec![0i64]), 1.0),
+        h.scatter_add(0, Tensor::new([1, 1], vec![0i64]), 1.0),
+        h.masked_fill(&mask, -1.0),
+        h.masked_select(&mask, 36, 0.0),
+        mask.nonzero(36, -1),
+        h.argmax(-1).one_hot(4),
+        h.half(),
+        h.bfloat16(),
+        h.double(),
+        h.long(),
+        h.int(),
+        h.bool(),
+        h.half().float(),
+        session.full([2], 0.5),
+        session.zeros([2], DType::I64),
+        session.ones([2], DType::BF16),
+        session.arange(0.0, 3.0, 1.0, DType::I64),
+        session.linspace(0.0, 1.0, 3),
+        session.eye(2, DType::F32),
+        session.random(1).uniform([2], 0.0, 1.0),
+        session.random(1).stream(h.argmax(..)).dtype(DType::F64).normal([2], 0.0, 1.0),
+        session.random(1).stream(3).int([2], 0, 5),
+        session.einsum("ij,ij->", [&h, &h]),
+        list.item(0),
+        list.item(list.length()),
+        session.format("{}", [&h]),
+    ];
+    all.iter().enumerate().for_each(|(at, value)| drop(value.save(format!("{at}"))));
+    let text = show(&program(&session));
+    for part in [
+        "flip(%2) {dims: [0]}",
+        "[0, 0]) {dims: [0], accumulate: true}",
+        "select(",
+        "masked_select(",
+        "{size: 36, fill: -1}",
+        "cast(%2) {dtype: bf16}",
+        "full {shape: [2], value: 0, dtype: i64}",
+        "arange {end: 3.0}",
+        "random_normal(",
+        "random_int(3) {shape: [2], seed: 1, high: 5}",
+        "einsum(%2, %2) {equation: \"ij,ij->\"}",
+        "list {of: str}",
+        "join(",
+        "format(%2) {template: \"{}\"}",
+    ] {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
+    session.full([2], &h);
+    assert_eq!(error(&session).code, Code::E1008);
 }

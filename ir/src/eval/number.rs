@@ -104,6 +104,47 @@ pub(super) fn cast(x: &Tensor, dtype: DType) -> Tensor {
     }
 }
 
+/// Runs an expression with `$T` being the Rust type of an element type.
+macro_rules! on_dtype {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            $crate::types::DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            $crate::types::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            $crate::types::DType::F16 => {
+                type $T = half::f16;
+                $body
+            }
+            $crate::types::DType::BF16 => {
+                type $T = half::bf16;
+                $body
+            }
+            $crate::types::DType::I64 => {
+                type $T = i64;
+                $body
+            }
+            $crate::types::DType::I32 => {
+                type $T = i32;
+                $body
+            }
+            $crate::types::DType::U8 => {
+                type $T = u8;
+                $body
+            }
+            $crate::types::DType::Bool => {
+                type $T = bool;
+                $body
+            }
+        }
+    };
+}
+pub(super) use on_dtype;
+
 /// A type that operations are computed in.
 pub(super) trait Number: FromAny + PartialOrd {
     /// Not larger than anything.

@@ -7,10 +7,14 @@ use crate::{
     eval::{
         EvalError,
         elementwise::promoted,
-        number::{FromAny, cast, convert},
+        indexing::{entries, positions},
+        number::{FromAny, cast, convert, on_dtype},
         walk::{Around, Walk, axis, broadcast, broadcast_strides, check_size, strict_axis, strides},
     },
-    infer::normalise_axis,
+    infer::{
+        layout::{chunk_sizes, diagonal_length, permuted, split_sizes},
+        normalise_axis,
+    },
     tensor::{Element, Sizes, Tensor, on_elements},
     types::{DType, Dim},
 };
@@ -132,16 +136,6 @@ pub(super) fn update(x: &Tensor, value: &Tensor, dim: i64, start: Option<i64>, e
     })
 }
 
-/// The ids as positions below `size`.
-fn ids(ids: &Tensor, size: usize) -> Result<Vec<usize>, EvalError> {
-    if !matches!(ids.dtype(), DType::I64 | DType::I32) {
-        return Err(EvalError::new(format!("ids are of type i64 or i32, not {}", ids.dtype())));
-    }
-    let position = |&id: &i64| usize::try_from(id).ok().filter(|id| *id < size).ok_or(id);
-    let positions = convert::<i64>(ids).iter().map(position).collect::<Result<Vec<_>, _>>();
-    positions.map_err(|id| EvalError::new(format!("id {id} is out of range: there are {size}")))
-}
-
 pub(super) fn gather(x: &Tensor, index: &Tensor, dim: i64) -> Result<Tensor, EvalError> {
     let dim = axis(dim, x.rank())?;
     let larger = |at: usize| at != dim && index.shape()[at] > x.shape()[at];
@@ -149,10 +143,10 @@ pub(super) fn gather(x: &Tensor, index: &Tensor, dim: i64) -> Result<Tensor, Eva
         return Err(EvalError::new(format!("cannot pick from the shape {:?} by ids of the shape {:?}", x.shape(), index.shape())));
     }
     if x.rank() == 0 {
-        ids(index, 1)?;
+        positions(index, 1, false)?;
         return Ok(x.clone());
     }
-    let ids = ids(index, x.shape()[dim])?;
+    let ids = positions(index, x.shape()[dim], false)?;
     let mut steps = strides(x.shape());
     let step = std::mem::take(&mut steps[dim]);
     let walk = Walk::new(index.shape(), [&strides(index.shape()), &steps]);
@@ -168,7 +162,7 @@ pub(super) fn embedding(table: &Tensor, index: &Tensor) -> Result<Tensor, EvalEr
     let &[rows, size] = table.shape() else {
         return Err(EvalError::new(format!("the table has the shape {:?}, not two dimensions", table.shape())));
     };
-    let ids = ids(index, rows)?;
+    let ids = positions(index, rows, false)?;
     let mut shape = Sizes::from_slice(index.shape());
     shape.push(size);
     check_size(&shape)?;
@@ -203,6 +197,132 @@ pub(super) fn reshape(x: &Tensor, shape: &[Dim]) -> Result<Tensor, EvalError> {
         return Err(EvalError::new(format!("{} elements do not fill the shape {shape:?}", x.len())));
     }
     Ok(x.reshaped(sizes))
+}
+
+/// The elements that are these strides apart, from a first one on, as a tensor of a shape.
+pub(super) fn strided(x: &Tensor, shape: &[usize], first: usize, steps: &[usize]) -> Tensor {
+    let walk = Walk::new(shape, [steps]);
+    let (len, [step]) = (walk.row_len(), walk.row_steps());
+    on_elements!(x, values => {
+        let mut out = Vec::with_capacity(shape.iter().product());
+        walk.rows(&mut |[at]| match step {
+            1 => out.extend_from_slice(&values[first + at..first + at + len]),
+            _ => out.extend((0..len).map(|k| values[first + at + k * step])),
+        });
+        Tensor::new(shape, out)
+    })
+}
+
+/// The tensor repeated to a shape to which it can be broadcast.
+pub(super) fn expanded(x: &Tensor, shape: &[usize]) -> Tensor {
+    if x.len() == shape.iter().product() { x.reshaped(shape) } else { strided(x, shape, 0, &broadcast_strides(x.shape(), shape)) }
+}
+
+pub(super) fn permute(x: &Tensor, dims: &[i64], shape: &[usize]) -> Result<Tensor, EvalError> {
+    let axes = permuted(dims, x.rank()).ok_or_else(|| EvalError::new(format!("{dims:?} is not an order of {} dimensions", x.rank())))?;
+    // Dimensions of one place can be anywhere.
+    let wide: Sizes = axes.iter().copied().filter(|&at| x.shape()[at] != 1).collect();
+    if wide.is_sorted() {
+        return Ok(x.reshaped(shape));
+    }
+    let steps = strides(x.shape());
+    Ok(strided(x, shape, 0, &axes.iter().map(|&at| steps[at]).collect::<Sizes>()))
+}
+
+/// Pieces of a dimension, one after the other.
+fn pieces(x: &Tensor, dim: i64, sizes: impl FnOnce(i64) -> Result<Vec<i64>, String>) -> Result<Vec<Tensor>, EvalError> {
+    let dim = strict_axis(dim, x.rank())?;
+    let sizes = sizes(x.shape()[dim] as i64).map_err(EvalError::new)?;
+    let ends = sizes.iter().scan(0, |end, size| {
+        *end += *size as usize;
+        Some(*end)
+    });
+    let steps = ends.zip(&sizes).map(|(end, &size)| Steps { start: end - size as usize, step: 1, count: size as usize });
+    Ok(steps.map(|steps| pick(x, dim, &steps)).collect())
+}
+
+pub(super) fn split(x: &Tensor, size: Option<i64>, sizes: &[i64], dim: i64) -> Result<Vec<Tensor>, EvalError> {
+    pieces(x, dim, |total| split_sizes(total, size, sizes))
+}
+
+pub(super) fn chunk(x: &Tensor, chunks: i64, dim: i64) -> Result<Vec<Tensor>, EvalError> {
+    pieces(x, dim, |total| chunk_sizes(total, chunks))
+}
+
+pub(super) fn flip(x: &Tensor, dims: &[i64]) -> Result<Tensor, EvalError> {
+    dims.iter().try_fold(x.clone(), |x, &dim| {
+        let dim = strict_axis(dim, x.rank())?;
+        entries(&x, dim, &(0..x.shape()[dim]).rev().collect::<Vec<_>>())
+    })
+}
+
+pub(super) fn roll(x: &Tensor, shifts: &[i64], dims: &[i64]) -> Result<Tensor, EvalError> {
+    let along = |x: &Tensor, dim: i64, shift: i64| {
+        let dim = strict_axis(dim, x.rank())?;
+        let size = x.shape()[dim];
+        let first = if size == 0 { 0 } else { (-(shift as i128)).rem_euclid(size as i128) as usize };
+        entries(x, dim, &(first..size).chain(0..first).collect::<Vec<_>>())
+    };
+    match (shifts, dims) {
+        (&[shift], []) => Ok(along(&x.reshaped([x.len()]), 0, shift)?.reshaped(x.shape())),
+        _ => dims.iter().zip(shifts).try_fold(x.clone(), |x, (&dim, &shift)| along(&x, dim, shift)),
+    }
+}
+
+/// Each size twice: how often a dimension repeats, and its size; or the other way round.
+fn with_repeats(x: &Tensor, repeats: &[usize], inside: bool, shape: &[usize]) -> Tensor {
+    let new = repeats.len() - x.rank();
+    let sizes = std::iter::repeat_n(1, new).chain(x.shape().iter().copied());
+    let steps = std::iter::repeat_n(0, new).chain(strides(x.shape()));
+    let pairs =
+        repeats.iter().zip(sizes.zip(steps)).flat_map(|(&repeat, size)| if inside { [size, (repeat, 0)] } else { [(repeat, 0), size] });
+    let (sizes, steps): (Sizes, Sizes) = pairs.unzip();
+    strided(x, &sizes, 0, &steps).reshaped(shape)
+}
+
+pub(super) fn repeat(x: &Tensor, repeats: &[i64], shape: &[usize]) -> Tensor {
+    with_repeats(x, &repeats.iter().map(|&repeat| repeat as usize).collect::<Sizes>(), false, shape)
+}
+
+pub(super) fn repeat_interleave(x: &Tensor, repeats: i64, dim: Option<i64>, shape: &[usize]) -> Result<Tensor, EvalError> {
+    let (x, dim) = match dim {
+        Some(dim) => (x.clone(), strict_axis(dim, x.rank())?),
+        None => (x.reshaped([x.len()]), 0),
+    };
+    let mut all = Sizes::from_elem(1, x.rank());
+    all[dim] = repeats as usize;
+    Ok(with_repeats(&x, &all, true, shape))
+}
+
+/// Matrices with zeros on one side of a diagonal.
+pub(super) fn triangle(x: &Tensor, diagonal: i64, lower: bool) -> Result<Tensor, EvalError> {
+    fn typed<T: Element>(x: &Tensor, [rows, columns]: [usize; 2], diagonal: i64, lower: bool) -> Tensor {
+        let mut out = x.values::<T>().unwrap_or_default().to_vec();
+        for matrix in out.chunks_exact_mut((rows * columns).max(1)) {
+            for (row, elements) in matrix.chunks_exact_mut(columns.max(1)).enumerate() {
+                // How many elements of the row lie before the diagonal, and with it.
+                let before = (row as i64).saturating_add(diagonal).clamp(0, columns as i64) as usize;
+                let with = (row as i64 + 1).saturating_add(diagonal).clamp(0, columns as i64) as usize;
+                if lower { elements[with..].fill(T::default()) } else { elements[..before].fill(T::default()) }
+            }
+        }
+        Tensor::new(x.shape(), out)
+    }
+    let &[.., rows, columns] = x.shape() else { return Err(EvalError::new("the tensor has fewer than two dimensions")) };
+    Ok(on_dtype!(x.dtype(), T => typed::<T>(x, [rows, columns], diagonal, lower)))
+}
+
+pub(super) fn diagonal(x: &Tensor, offset: i64, dim0: i64, dim1: i64, shape: &[usize]) -> Result<Tensor, EvalError> {
+    let (a, b) = (strict_axis(dim0, x.rank())?, strict_axis(dim1, x.rank())?);
+    let steps = strides(x.shape());
+    let length = diagonal_length(x.shape()[a] as i64, x.shape()[b] as i64, offset);
+    let first = match offset {
+        _ if length == 0 => 0,
+        0.. => offset as usize * steps[b],
+        _ => offset.unsigned_abs() as usize * steps[a],
+    };
+    let others = (0..x.rank()).filter(|at| *at != a && *at != b).map(|at| steps[at]);
+    Ok(strided(x, shape, first, &others.chain([steps[a] + steps[b]]).collect::<Sizes>()))
 }
 
 pub(super) fn unsqueeze(x: &Tensor, dim: i64) -> Result<Tensor, EvalError> {

@@ -179,10 +179,19 @@ fn evaluation_follows_inference() {
     let mut dice = Dice(3);
     for &kind in OpKind::ALL.iter().filter(|kind| kind.scope() == Scope::Anywhere || **kind == OpKind::Hook) {
         let mut typed = 0;
-        for _ in 0..1500 {
+        for _ in 0..4000 {
             let value = |dice: &mut Dice| {
+                // Lists are what few operations take, and all others refuse.
+                let lists = [OpKind::List, OpKind::Append, OpKind::Join, OpKind::Item, OpKind::Length].contains(&kind);
                 if dice.below(20) == 0 {
                     return Value::Tuple([Value::Str("a".into()), Tensor::scalar(2i64).into()].into());
+                }
+                if dice.below(if lists { 2 } else { 40 }) == 0 {
+                    let items = vec![Value::from(Tensor::scalar(1i64)); dice.below(3)];
+                    return Value::List { of: Type::tensor(DType::I64, []), items: items.into() };
+                }
+                if lists && dice.below(2) == 0 {
+                    return Tensor::scalar(dice.below(4) as i64 - 2).into();
                 }
                 let (shape, dtype) = (dice.pick(&shapes), dice.pick(&dtypes));
                 let values = (0..shape.iter().product()).map(|_| dice.pick(&[0.0, 1.0, 1.0, 2.0, -1.0, f32::NAN, 3.7]));
@@ -219,7 +228,7 @@ fn evaluation_follows_inference() {
                         Attr::Type(Type::tensor(DType::F32, [Dim::known(int().clamp(0, 3)), Dim::known(2)]))
                     }
                     AttrKind::DType | AttrKind::OptionalDType => Attr::DType(DType::ALL[int().rem_euclid(8) as usize]),
-                    AttrKind::Name => Attr::Name("name".into()),
+                    AttrKind::Name => Attr::Name(dice.pick(&["name", "{}", "{} {{}} {}", "ij->ji", "...i,i...->i...", "ab"]).into()),
                     AttrKind::Body => Attr::Body(Body::new(Graph::new(""))),
                     AttrKind::Literal => Attr::Literal(Literal::from(&Tensor::scalar(int()))),
                     AttrKind::Reduction => Attr::Reduction(Reduction::ALL[int().rem_euclid(4) as usize]),
@@ -232,9 +241,11 @@ fn evaluation_follows_inference() {
             if let Ok(ty) = infer(&op, &types.iter().collect::<Vec<_>>(), &BTreeMap::new()) {
                 match result {
                     Ok(value) => assert_eq!(value.ty(), ty, "{op:?} of {operands:?}"),
-                    // What ids and divisors hold, and that nobody has so much memory, is seen only here.
+                    // What ids, masks and divisors hold, and that nobody has so much memory, is seen only here.
                     Err(error) => assert!(
-                        ["out of range: there are", "too large", "divided by 0"].iter().any(|what| error.message().contains(what)),
+                        ["out of range: there are", "elements are found", "too large", "divided by 0"]
+                            .iter()
+                            .any(|what| error.message().contains(what)),
                         "{error} in {op:?} of {operands:?}"
                     ),
                 }
@@ -243,4 +254,106 @@ fn evaluation_follows_inference() {
         }
         assert!(typed > 0, "no case of `{}` has a type", kind.name());
     }
+}
+
+fn number(value: i64) -> Value {
+    Tensor::scalar(value).into()
+}
+
+fn list(of: Option<Type>, items: &[&Value]) -> Value {
+    eval(&Op::List { of }, items).unwrap()
+}
+
+#[test]
+fn lists_grow_and_give_their_values() {
+    let (a, b) = (number(4), number(5));
+    let both = list(None, &[&a, &b]);
+    assert_eq!((both.ty().to_string(), both.bytes(), both.as_list().map(<[Value]>::len)), ("list<tensor<i64>>".to_owned(), 16, Some(2)));
+    let empty = list(Some(a.ty()), &[]);
+    let grown = eval(&Op::Append {}, &[&eval(&Op::Append {}, &[&empty, &a]).unwrap(), &b]).unwrap();
+    assert!(grown.same_bits(&both) && !grown.same_bits(&empty) && empty.as_list() == Some(&[]));
+    let four = eval(&Op::Join {}, &[&both, &grown]).unwrap();
+    assert!(eval(&Op::Length {}, &[&four]).unwrap().same_bits(&number(4)));
+    let item = |index: Option<i64>, at: &[&Value]| eval(&Op::Item { index }, &[&[&four], at].concat());
+    for (index, expected) in [(0, &a), (1, &b), (-1, &b), (-4, &a), (3, &b)] {
+        assert!(item(Some(index), &[]).unwrap().same_bits(expected) && item(None, &[&number(index)]).unwrap().same_bits(expected));
+    }
+    for index in [4, -5, i64::MAX, i64::MIN] {
+        let message = format!("`item`: item {index} is out of range: there are 4");
+        assert_eq!(item(Some(index), &[]).unwrap_err().message(), message);
+    }
+    assert!(item(None, &[]).is_err() && item(Some(0), &[&a]).is_err() && item(None, &[&Tensor::scalar(0.0f32).into()]).is_err());
+
+    // Symbols stand for any size; a list of one size refuses others.
+    let rows = |count: usize| Value::from(Tensor::new([count, 2], vec![0f32; 2 * count]));
+    let any = Type::tensor(DType::F32, [Dim::symbol("N"), Dim::known(2)]);
+    let mixed = list(Some(any.clone()), &[&rows(1), &rows(3)]);
+    assert_eq!(mixed.ty(), Type::List(any.into()));
+    assert!(eval(&Op::Append {}, &[&mixed, &rows(2)]).is_ok() && eval(&Op::Append {}, &[&mixed, &a]).is_err());
+    assert!(eval(&Op::List { of: None }, &[&rows(1), &rows(3)]).is_err() && eval(&Op::List { of: None }, &[]).is_err());
+    assert!(eval(&Op::Join {}, &[&both, &mixed]).is_err() && eval(&Op::Length {}, &[&a]).is_err());
+}
+
+#[test]
+fn texts_show_values() {
+    let shown = |template: &str, operands: &[&Value]| {
+        let text = eval(&Op::Format { template: template.into() }, operands).map_err(|error| error.to_string())?;
+        Ok::<String, String>(text.as_str().unwrap_or_default().to_owned())
+    };
+    let matrix = Value::from(Tensor::new([2, 2], vec![1.0f32, 0.1, f32::NAN, f32::NEG_INFINITY]));
+    let narrow = Value::from(Tensor::new([1], vec![half::f16::from_f32(0.1)]));
+    let text = Value::Str("a \"b\"".into());
+    assert_eq!(shown("{}: {}{{}}", &[&number(-3), &matrix]).unwrap(), "-3: [[1.0, 0.1], [nan, -inf]]{}");
+    assert_eq!(shown("{} {}", &[&text, &narrow]).unwrap(), "a \"b\" [0.1]");
+    let tuple = Value::Tuple([text, number(1), list(None, &[&number(2), &number(3)])].into());
+    assert_eq!(shown("{}", &[&tuple]).unwrap(), r#"("a \"b\"", 1, [2, 3])"#);
+    let long = Value::from(Tensor::new([5, 20], (0..100).collect::<Vec<i64>>()));
+    assert_eq!(shown("{}", &[&long]).unwrap(), "tensor<5x20xi64> [0, 1, 2, 3, 4, 5, 6, 7, …]");
+    let many = list(None, &[&number(1); 65]);
+    assert_eq!(shown("{}", &[&many]).unwrap(), "[1, 1, 1, 1, 1, 1, 1, 1, …]");
+    let empty = Value::from(Tensor::new([1 << 30, 0], Vec::<f32>::new()));
+    assert_eq!(shown("{}", &[&empty]).unwrap(), "tensor<1073741824x0xf32> []");
+    assert!(shown("{", &[]).unwrap_err().contains("brace") && shown("{}", &[]).unwrap_err().contains("1 places"));
+    // Texts of texts do not grow without end.
+    let mut text = Value::Str("a".into());
+    let error = (0..64).find_map(|_| match eval(&Op::Format { template: "{}{}".into() }, &[&text, &text]) {
+        Ok(longer) => {
+            text = longer;
+            None
+        }
+        Err(error) => Some(error),
+    });
+    assert!(error.is_some_and(|error| error.message().contains("too large")));
+}
+
+/// Sums and products have one order, whatever the sizes.
+#[test]
+fn einsum_is_the_matrix_product() {
+    let mut dice = Dice(9);
+    let (a, b) = (dice.tensor(&[2, 3, 70]), dice.tensor(&[2, 70, 5]));
+    let product = run(Op::Matmul {}, &[&a, &b]);
+    assert!(run(Op::Einsum { equation: "bij,bjk->bik".into() }, &[&a, &b]).same_bits(&product));
+    let turned = run(Op::Transpose { dim0: 1, dim1: 2 }, &[&product]);
+    assert!(run(Op::Einsum { equation: "...ij,...jk->...ki".into() }, &[&a, &b]).same_bits(&turned));
+}
+
+/// Random operations give what they say, by attributes and stream alone.
+#[test]
+fn random_tensors_have_types_and_streams() {
+    let shape = vec![Dim::known(3), Dim::known(2)];
+    let draw = |stream: Option<i64>| {
+        let op = Op::RandomNormal { shape: shape.clone(), seed: 1, mean: Float::new(0.0), std: Float::new(1.0), dtype: DType::BF16 };
+        eval(&op, &stream.map(number).iter().collect::<Vec<_>>()).unwrap()
+    };
+    assert_eq!(draw(None).ty().to_string(), "tensor<3x2xbf16>");
+    assert!(draw(None).same_bits(&draw(Some(0))) && !draw(None).same_bits(&draw(Some(1))));
+    let int = |low, high, dtype| eval(&Op::RandomInt { shape: shape.clone(), seed: 1, low, high, dtype }, &[]);
+    assert!(
+        int(0, 256, DType::U8).is_ok()
+            && int(0, 257, DType::U8).is_err()
+            && int(3, 3, DType::I64).is_err()
+            && int(0, 2, DType::F32).is_err()
+    );
+    let one = int(7, 8, DType::I32).unwrap();
+    assert!(one.as_tensor().is_some_and(|one| one.to_f64() == [7.0; 6]));
 }

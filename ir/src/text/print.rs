@@ -378,15 +378,20 @@ fn tensor_literal(out: &mut String, tensor: &TensorLiteral) {
         empty_lists(out, shape);
         return;
     }
+    nested_lists(out, &elements);
+}
+
+/// `[[1, 2], [3, 4]]`, or the only element of a tensor without dimensions. There must be elements.
+pub(crate) fn nested_lists(out: &mut String, tensor: &Tensor) {
     // After how many elements lists end, the innermost first.
     let ends: Vec<usize> =
-        shape.iter().rev().scan(1usize, |product, &size| (*product = product.saturating_mul(size), Some(*product)).1).collect();
+        tensor.shape().iter().rev().scan(1usize, |product, &size| (*product = product.saturating_mul(size), Some(*product)).1).collect();
     let mut at = 0;
-    each_element(&elements, |bits| {
+    each_element(tensor, |bits| {
         let opened = ends.iter().take_while(|&&end| at % end == 0).count();
         out.push_str(if at > 0 { ", " } else { "" });
         (0..opened).for_each(|_| out.push('['));
-        element(out, dtype, bits);
+        element(out, tensor.dtype(), bits);
         at += 1;
         let closed = ends.iter().take_while(|&&end| at % end == 0).count();
         (0..closed).for_each(|_| out.push(']'));

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, LlamaRotaryEmbedding, rotate_half
 
+import layout
 import numeric
 from recorder import BF16, BOOL, F16, F32, F64, FLOATS, I32, I64, INTS, NAMES, NUMBERS, U8, WORDS, case, in_dims, inf, nan, rand, refused, special, t, write
 
@@ -375,6 +376,9 @@ def main():
     torch.manual_seed(21)
     numeric.record()
     write(f"{folder}/ops_torch_numeric.json")
+    torch.manual_seed(21)
+    layout.record()
+    write(f"{folder}/ops_torch_layout.json")
 
 
 main()
