@@ -52,7 +52,7 @@ fn a_graph_without_text_is_checked_alike() {
     graph.effects.push(Effect::new(EffectKind::Save { name: "x".into() }, [value], Span::None));
     let verified = verify(graph.clone(), &models()).unwrap();
     assert_eq!(verified.ty(value).to_string(), "tensor<1x2x4xf32>");
-    assert_eq!((verified.types().len(), verified.models().len()), (3, 1));
+    assert_eq!((verified.types().nodes.len(), verified.models().len()), (3, 1));
 
     graph.add(Op::Index { dim: 3, index: 0 }, [value], Span::None);
     let error = verify(graph, &models()).unwrap_err();

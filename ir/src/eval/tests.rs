@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::{
     attr::{Attr, AttrKind, Float},
-    graph::{Body, Graph},
+    graph::Body,
     infer::infer,
     op::{Arity, OpKind, Scope},
     types::{DType, Dim},
@@ -171,7 +171,7 @@ fn evaluation_follows_inference() {
                     }
                     AttrKind::DType | AttrKind::OptionalDType => Attr::DType(DType::ALL[int().rem_euclid(8) as usize]),
                     AttrKind::Name => Attr::Name("name".into()),
-                    AttrKind::Body => Attr::Body(Body::new(Graph::new(""))),
+                    AttrKind::Body => Attr::Body(Body::default()),
                     AttrKind::Literal => Attr::Literal(Literal::from(&Tensor::scalar(int()))),
                 })
             })

@@ -1,13 +1,13 @@
 //! Invariants of the effect list: operands, guards, results, and that everything is there when it is needed.
 
-use super::{Checker, Found, LoopId};
+use super::{Checker, Found, LoopId, returned};
 use crate::{
     code::Code,
     diagnostic::Diagnostic,
     graph::{Effect, EffectKind, Graph, NodeId},
-    infer::loops,
+    infer::loops::{self, Parameters},
     op::Op,
-    types::{Type, elements},
+    types::{DType, Name, Type, elements},
 };
 
 /// What each entry of the effect list needs, and which value stands for its result.
@@ -53,6 +53,7 @@ impl Checker {
         graph: &Graph,
         id: NodeId,
         entry: i64,
+        params: Option<&Parameters>,
         order: &Order,
         types: &mut Found,
     ) -> Result<Option<Type>, Diagnostic> {
@@ -60,11 +61,11 @@ impl Checker {
         let Some(effect) = graph.effects.get(at).filter(|effect| effect.kind.has_result() && order.results[at] == Some(id)) else {
             return Err(loops::no_such_result(entry));
         };
-        if order.last_use[at] > Some(id) {
+        if order.last_use[at] >= Some(id) {
             return Err(Diagnostic::error(Code::E3006, "the result of an effect stands before what the effect, or one before it, needs")
                 .label(effect.span.clone(), ""));
         }
-        let ty = self.result_type(at, effect, types)?;
+        let ty = self.result_type(at, effect, params, types)?;
         match (&ty, effect.guard) {
             (Some(ty), Some(guard)) => match guard.otherwise {
                 None => Err(Diagnostic::error(Code::E3006, "the result is missing where the effect does not run")
@@ -83,22 +84,28 @@ impl Checker {
     }
 
     /// The type of the result of a call or a loop.
-    fn result_type(&mut self, at: usize, effect: &Effect, types: &mut Found) -> Result<Option<Type>, Diagnostic> {
+    fn result_type(
+        &mut self,
+        at: usize,
+        effect: &Effect,
+        params: Option<&Parameters>,
+        types: &mut Found,
+    ) -> Result<Option<Type>, Diagnostic> {
         match &effect.kind {
-            EffectKind::Call { returns, .. } => Ok(Some(returns.clone())),
+            EffectKind::Call { returns, .. } => returned(returns, params).map(Some),
             EffectKind::Loop { trip, body } => match types.all(&effect.operands) {
-                Some(operands) => self.a_loop(LoopId::Effect(at), *trip, body, &operands, types),
+                Some(operands) => self.a_loop(LoopId::Effect(at), *trip, body, &operands, params, types),
                 None => Ok(None),
             },
             EffectKind::Save { .. } | EffectKind::Log { .. } | EffectKind::Stop { .. } => Ok(None),
         }
     }
 
-    pub(super) fn effects(&mut self, graph: &Graph, order: &Order, types: &mut Found) {
+    pub(super) fn effects(&mut self, graph: &Graph, params: Option<&Parameters>, order: &Order, types: &mut Found) {
         for (at, effect) in graph.effects.iter().enumerate() {
             // A loop with a result was checked with it.
             if order.results[at].is_none()
-                && let Err(error) = self.result_type(at, effect, types)
+                && let Err(error) = self.result_type(at, effect, params, types)
             {
                 self.found.push(error.or_label(&effect.span));
             }
@@ -129,19 +136,19 @@ impl Checker {
             return Err(Diagnostic::error(Code::E3006, "the value needs the result of an effect that runs later")
                 .label(graph.span(late).clone(), ""));
         }
-        let carried = matches!(effect.kind, EffectKind::Loop { .. });
-        let wrong = effect.operands.iter().find_map(|id| types.nodes[id.index()].as_ref().filter(|ty| !carried && !can_leave(ty, effect)));
-        match wrong {
-            Some(ty) => {
-                let error = Diagnostic::error(Code::E3002, format!("{ty} cannot be {verb}")).label(effect.span.clone(), "");
-                let error = error.note("tensors, texts, and tuples and lists of them can leave the place where a program runs");
-                Err(if *ty == Type::Opaque { error } else { error.help("read a hook of the forward: `read(f) {hook: …}`") })
-            }
-            None => Ok(()),
+        if effect.guard.is_some_and(|guard| guard.otherwise.is_some()) && !effect.kind.has_result() {
+            return Err(Diagnostic::error(Code::E3006, "the effect has no result that could be another value where it does not run")
+                .help("leave out `else …`"));
         }
+        let wrong = effect.operands.iter().filter_map(|id| types.nodes[id.index()].as_ref()).find(|ty| match &effect.kind {
+            EffectKind::Save { .. } | EffectKind::Log { .. } => !can_leave(ty),
+            EffectKind::Call { .. } => ty.holds_forward(),
+            EffectKind::Loop { .. } | EffectKind::Stop { .. } => false,
+        });
+        wrong.map_or(Ok(()), |ty| Err(cannot_leave(ty, verb)))
     }
 
-    fn save(&mut self, name: &crate::types::Name, effect: &Effect) {
+    fn save(&mut self, name: &Name, effect: &Effect) {
         if name.is_empty() {
             let error = Diagnostic::error(Code::E3001, "a save needs a name that is not empty").label(effect.span.clone(), "");
             self.found.push(error.note("results are found by their names"));
@@ -156,23 +163,26 @@ impl Checker {
     /// Checks that a value is one bool.
     pub(super) fn condition(&mut self, graph: &Graph, id: NodeId, types: &Found, what: &str) {
         let Some(ty) = &types.nodes[id.index()] else { return };
-        let one =
-            |ty: &Type| ty.as_tensor().is_some_and(|ty| ty.dtype == crate::types::DType::Bool && elements(&ty.shape).as_known() == Some(1));
-        if !one(ty) {
+        if !ty.as_tensor().is_some_and(|ty| ty.dtype == DType::Bool && elements(&ty.shape).as_known() == Some(1)) {
             let error = Diagnostic::error(Code::E3005, format!("{what} is one bool, but this is {ty}"));
             self.found.push(error.label(graph.span(id).clone(), "").help("compare: `gt(x, 0)`; of several, take `max` or `min`"));
         }
     }
 }
 
-/// Whether a value of this type can leave the place where it was made. What only functions of the user's understand can go
-/// to another one of them.
-fn can_leave(ty: &Type, effect: &Effect) -> bool {
+/// Whether a value of this type can go to the user. What is opaque is understood by the user's functions only.
+fn can_leave(ty: &Type) -> bool {
     match ty {
         Type::Tensor(_) | Type::Str => true,
-        Type::Tuple(parts) => parts.iter().all(|part| can_leave(part, effect)),
-        Type::List(part) => can_leave(part, effect),
-        Type::Opaque => matches!(effect.kind, EffectKind::Call { .. }),
-        Type::Forward(_) => false,
+        Type::Tuple(parts) => parts.iter().all(can_leave),
+        Type::List(part) => can_leave(part),
+        Type::Opaque | Type::Forward(_) => false,
     }
+}
+
+/// The mistake that a value of this type leaves the place where the program runs.
+pub(super) fn cannot_leave(ty: &Type, verb: &str) -> Diagnostic {
+    let error = Diagnostic::error(Code::E3002, format!("{ty} cannot be {verb}"));
+    let error = error.note("tensors, texts, and tuples and lists of them can leave the place where a program runs");
+    if ty.holds_forward() { error.help("read a hook of the forward: `read(f) {hook: …}`") } else { error }
 }
