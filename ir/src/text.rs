@@ -106,7 +106,7 @@
 //! next iteration and, after the last one, the parts of the loop's value; `until` says which iteration is the last. A type
 //! after a parameter has symbols for the sizes that change. A loop without `do` has no effects in its body, and must yield.
 //!
-//! **Effects** happen in the order of the text. `do` before `call` or `loop` makes it one of them. `x = do …` names the
+//! **Effects** happen in the order of the text. `do` before `call` or `loop` makes it one of them. `%x = do …` names the
 //! result of an effect; one that may not happen, because of `if`, has another value `else`.
 //!
 //! **Names.** Values are named once, above their uses. Names that are numbers are not kept: they are how values without

@@ -69,6 +69,12 @@ impl Pass {
         Pass { model: self.model.clone(), batch: self.batch, segments, nodes: HashMap::new() }
     }
 
+    /// The numbers of sequences, of tokens of each, and of those before them.
+    pub(super) fn sizes(&self) -> [usize; 3] {
+        let tokens = self.segments.last().map_or(0, |segment| segment.length);
+        [self.batch, tokens, self.length() - tokens]
+    }
+
     fn length(&self) -> usize {
         self.segments.iter().map(|segment| segment.length).sum()
     }
