@@ -15,8 +15,8 @@
 //! 8. The program keeps to the [`Limits`].
 //! 9. Effects have as many operands as their kind needs; a guard, and the end of a loop, is one bool; only what has a
 //!    result has another value for the case that it does not run.
-//! 10. The result of an effect is one value of the graph, after all that this effect and those before it need, and it is
-//!     needed only by later effects. A result that may be missing, because of a guard, has another value for that case.
+//! 10. The result of an effect is one value of the graph, after all that this effect and those before it need; so only later
+//!     effects need it. A result that may be missing, because of a guard, has another value for that case.
 //! 11. The body of a loop has a parameter for each operand; what it carries comes out with the type that it went in with,
 //!     for some sizes of its symbols, at least 1 if they are so at first. Symbols are named in their body only. A program has
 //!     neither parameters nor results nor an end.
@@ -416,7 +416,7 @@ fn locate(error: Diagnostic, graph: &Graph, id: NodeId, types: &[Option<Type>]) 
     let about_operands = match error.code {
         Code::E1002 | Code::E1003 | Code::E1004 | Code::E1005 | Code::E1006 | Code::E1008 | Code::E2003 | Code::E3004 | Code::E4001 => true,
         // It is the tokens that are wrong.
-        Code::E2004 | Code::E2008 => {
+        Code::E2004 | Code::E2008 if !matches!(graph.node(id).op, Op::Loop { .. }) => {
             return operands.last().map_or(error.clone(), |tokens| error.or_label(graph.span(*tokens))).or_label(graph.span(id));
         }
         _ => false,

@@ -64,8 +64,8 @@ impl Parameters {
         }
         let number = Type::tensor(DType::I64, []);
         let place = |at: usize| body.graph().span(NodeId::new(at));
-        if declared[0].is_some_and(|ty| *ty != number) {
-            return Err(Diagnostic::error(Code::E3007, format!("the number of the iteration is {number}")).or_label(place(0)));
+        if let Some(wrong) = declared[0].filter(|ty| **ty != number) {
+            return Err(Diagnostic::error(Code::E3007, format!("the number of the iteration is {number}, not {wrong}")).or_label(place(0)));
         }
         let types = [number].into_iter().chain(declared[1..].iter().zip(operands).map(|(ty, operand)| ty.unwrap_or(operand).clone()));
         let types: Vec<Type> = types.collect();

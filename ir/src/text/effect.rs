@@ -86,6 +86,9 @@ impl Parser<'_> {
         let start = self.advance().start;
         let name = self.token;
         let text = self.text_of(name);
+        if name.first || name.kind != Kind::Ident {
+            return Err(self.unexpected("`call` or `loop`"));
+        }
         let kind = match (text, operation(text)) {
             ("call" | "loop", Some(kind)) => kind,
             (_, known) => {

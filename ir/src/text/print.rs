@@ -252,7 +252,8 @@ impl<'g, 'o> Printer<'g, 'o> {
     fn operation(&mut self, op: &Op, operands: &[NodeId]) {
         self.out.text.push_str(op.kind().name());
         let attrs = op.attrs();
-        if !operands.is_empty() || attrs.is_empty() || matches!(op, Op::Loop { .. }) {
+        let calls = matches!(op, Op::Call { .. } | Op::Loop { .. });
+        if !operands.is_empty() || attrs.is_empty() || calls {
             self.operands(operands);
         }
         let mut before = " {";

@@ -16,33 +16,24 @@ pub(super) struct Order {
     results: Vec<Option<NodeId>>,
     /// The last value that the entries up to each one need.
     last_use: Vec<Option<NodeId>>,
-    /// For each value, the number of entries that have to run before it is there.
-    entries_before: Vec<usize>,
 }
 
 impl Order {
     pub(super) fn new(graph: &Graph) -> Order {
         let mut results = vec![None; graph.effects.len()];
-        let mut entries_before: Vec<usize> = Vec::with_capacity(graph.len());
         for (id, node) in graph.nodes() {
-            let before = node.operands.iter().map(|operand| entries_before[operand.index()]).max().unwrap_or(0);
-            entries_before.push(match &node.op {
-                Op::EffectResult { entry } => {
-                    let entry = usize::try_from(*entry).unwrap_or(usize::MAX);
-                    if let Some(result @ None) = results.get_mut(entry) {
-                        *result = Some(id);
-                    }
-                    entry.saturating_add(1)
-                }
-                _ => before,
-            });
+            if let Op::EffectResult { entry } = node.op
+                && let Some(result @ None) = usize::try_from(entry).ok().and_then(|entry| results.get_mut(entry))
+            {
+                *result = Some(id);
+            }
         }
         let mut last = None;
         let last_use = graph.effects.iter().map(|effect| {
             last = effect.uses().max().max(last);
             last
         });
-        Order { last_use: last_use.collect(), results, entries_before }
+        Order { last_use: last_use.collect(), results }
     }
 }
 
@@ -62,8 +53,9 @@ impl Checker {
             return Err(loops::no_such_result(entry));
         };
         if order.last_use[at] >= Some(id) {
-            return Err(Diagnostic::error(Code::E3006, "the result of an effect stands before what the effect, or one before it, needs")
-                .label(effect.span.clone(), ""));
+            let message = "the result of an effect stands above what the effect, or one before it, needs";
+            let error = Diagnostic::error(Code::E3006, message).label(graph.span(id).clone(), "the result");
+            return Err(error.label(effect.span.clone(), "the effect"));
         }
         let ty = self.result_type(at, effect, params, types)?;
         match (&ty, effect.guard) {
@@ -109,13 +101,13 @@ impl Checker {
             {
                 self.found.push(error.or_label(&effect.span));
             }
-            if let Err(error) = self.effect(graph, at, effect, order, types) {
+            if let Err(error) = self.effect(graph, effect, types) {
                 self.found.push(error.or_label(&effect.span));
             }
         }
     }
 
-    fn effect(&mut self, graph: &Graph, at: usize, effect: &Effect, order: &Order, types: &Found) -> Result<(), Diagnostic> {
+    fn effect(&mut self, graph: &Graph, effect: &Effect, types: &Found) -> Result<(), Diagnostic> {
         let (wanted, verb) = match &effect.kind {
             EffectKind::Save { name } => {
                 self.save(name, effect);
@@ -131,10 +123,6 @@ impl Checker {
         }
         if let Some(guard) = effect.guard {
             self.condition(graph, guard.condition, types, "a guard");
-        }
-        if let Some(late) = effect.uses().find(|id| order.entries_before[id.index()] > at) {
-            return Err(Diagnostic::error(Code::E3006, "the value needs the result of an effect that runs later")
-                .label(graph.span(late).clone(), ""));
         }
         if effect.guard.is_some_and(|guard| guard.otherwise.is_some()) && !effect.kind.has_result() {
             return Err(Diagnostic::error(Code::E3006, "the effect has no result that could be another value where it does not run")

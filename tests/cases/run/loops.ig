@@ -7,8 +7,8 @@ graph @loops {
   %sums = loop(tensor<0xi64>(), 0) {trip: 4} (%i, %all: tensor<Nxi64>, %sum) {
     // A loop in a loop: the sum of 0..i, once more the slow way.
     %inner = loop(%sum) {trip: 2} (%j, %sum) { yield add(%sum, %j) }
-    %sum = get(%inner) {index: 0}
-    yield reshape(cat(%all, reshape(%sum) {shape: [1]}) {dim: 0}) {shape: [-1]}, %sum
+    %more = get(%inner) {index: 0}
+    yield reshape(cat(%all, reshape(%more) {shape: [1]}) {dim: 0}) {shape: [-1]}, %more
   }
   save get(%sums) {index: 0} as "sums"
   %matrix = loop([[1, 2], [3, 4]]) {trip: 2} (%i, %x: tensor<NxMxi64>) { yield reshape(transpose(%x) {dim0: 0, dim1: 1}) {shape: [N, M]} }
