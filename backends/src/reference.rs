@@ -216,7 +216,10 @@ impl Oracle<'_> {
             _ => Err(failed("a forward is needed here")),
         };
         Ok(Item::Value(match &node.op {
-            Op::Forward { model } => return Ok(Item::Forward(Pass::new(model.clone(), tensor(0)?.clone()))),
+            Op::Forward { model } => {
+                let context = self.handle(model)?.spec.context();
+                return Ok(Item::Forward(Pass::new(model.clone(), tensor(0)?.clone(), context)?));
+            }
             Op::Extend {} => {
                 let pass = forward(0)?;
                 let context = self.handle(&pass.model)?.spec.context();
