@@ -43,6 +43,8 @@ use crate::{
 
 mod effects;
 
+pub use crate::infer::loops::MAX_TRIP;
+
 /// A program that holds to the invariants, with the type of every value.
 #[derive(Clone, Debug)]
 pub struct Verified {
