@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, path::Path, sync::OnceLock};
 
-use irc_backends::{Backend, Event, Handles, Outcome, Report, execute::Driven, rten::Rten};
+use irc_backends::{Backend, Event, Handles, Outcome, Report, Stopped, execute::Driven, host::Host, rten::Rten};
 use irc_ir::{
     attr::Literal,
     code::Code,
@@ -76,6 +76,34 @@ pub fn run(
     run_verified(&check(graph, models)?, models, backend, on_event).map_err(Diagnostics::from)
 }
 
+/// [`run`] for a host, whose functions the program may call.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use irc::{backends::{host::Functions, reference::Reference}, ir::{eval::Value, tensor::Tensor, text}, run};
+///
+/// let program = r#"graph @ask {
+///   %answer = do call("how many?") {name: "ask", returns: tensor<i64>}
+///   save add(%answer, 1) as "one more"
+/// }"#;
+/// let mut host = Functions::new(|event| println!("{}", run::describe(&event)));
+/// host.add("ask", |operands| match operands[0].as_str() {
+///     Some("how many?") => Ok(Tensor::scalar(41i64).into()),
+///     other => Err(format!("I do not understand {other:?}")),
+/// });
+/// let results = run::run_for(text::parse(program).into_result()?, &BTreeMap::new(), &Reference, &mut host)?;
+/// assert_eq!(results.ints("one more")?, [42]);
+/// # Ok::<(), irc::ir::diagnostic::Diagnostics>(())
+/// ```
+///
+/// # Errors
+/// As [`run`]; E3009 if the host does not have a function that the program calls.
+pub fn run_for(graph: Graph, models: &BTreeMap<Name, Model>, backend: &dyn Backend, host: &mut dyn Host) -> Result<Results, Diagnostics> {
+    let program = check(graph, models)?;
+    let handles = handles(&program, models)?;
+    Ok(backend.run_for(&program, &handles, host).map(Results)?)
+}
+
 /// Runs a checked program.
 ///
 /// # Errors
@@ -86,12 +114,16 @@ pub fn run_verified(
     backend: &dyn Backend,
     on_event: &mut (dyn FnMut(Event) + Send),
 ) -> Result<Results, Diagnostic> {
-    let used = program.models().keys().filter_map(|name| Some((name.clone(), models.get(name)?)));
-    let handles: Handles = used.map(|(name, model)| Ok((name, model.handle()?))).collect::<Result<_, Diagnostic>>()?;
-    backend.run(program, &handles, on_event).map(Results)
+    backend.run(program, &handles(program, models)?, on_event).map(Results)
 }
 
-/// Replaces the texts that forwards take by their token ids.
+/// The weights that a program needs.
+fn handles(program: &Verified, models: &BTreeMap<Name, Model>) -> Result<Handles, Diagnostic> {
+    let used = program.models().keys().filter_map(|name| Some((name.clone(), models.get(name)?)));
+    used.map(|(name, model)| Ok((name, model.handle()?))).collect()
+}
+
+/// Replaces the texts that forwards take by their token ids, in the bodies of loops, too.
 fn bind_prompts(graph: &mut Graph, models: &BTreeMap<Name, Model>) -> Vec<Diagnostic> {
     let mut found = vec![];
     let mut bound: BTreeMap<NodeId, Op> = BTreeMap::new();
@@ -120,7 +152,10 @@ fn bind_prompts(graph: &mut Graph, models: &BTreeMap<Name, Model>) -> Vec<Diagno
         *graph = with_own_prompts(graph, &bound);
     }
     for body in graph.bodies_mut() {
-        found.extend(bind_prompts(body.edit(), models));
+        let mut inside = vec![];
+        let edited = body.edit(|graph| inside = bind_prompts(graph, models));
+        found.extend(inside);
+        found.extend(edited.err());
     }
     found
 }
@@ -226,6 +261,11 @@ impl Results {
     pub fn ints(&self, name: &str) -> Result<&[i64], Diagnostic> {
         let tensor = self.tensor(name)?;
         tensor.values().ok_or_else(|| Diagnostic::error(Code::E4004, format!("\"{name}\" is {}, not of i64", tensor.ty())))
+    }
+
+    /// Whether the program stopped itself, and why: what would have come after that is not here.
+    pub fn stopped(&self) -> Option<&Stopped> {
+        self.0.stopped.as_ref()
     }
 
     /// What was done to get them.

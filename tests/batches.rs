@@ -184,7 +184,7 @@ const LOGITS: &str = "lm_head.output";
 /// Prompts and names are bound in the bodies of loops, too.
 #[test]
 fn prompts_in_loops() {
-    let mut body = Graph::new("body");
+    let mut body = Graph::new("");
     body.add(Op::Param { index: 0, ty: None }, [], Span::None);
     body.add(Op::Param { index: 1, ty: None }, [], Span::None);
     let prompt = body.add(Op::Const { value: Literal::Str("<s> Eiffel".into()) }, [], Span::None);
@@ -194,7 +194,7 @@ fn prompts_in_loops() {
     let mut graph = Graph::new("loop");
     graph.models.push(ModelDecl { name: "m".into(), reference: BUILT_IN.into(), span: Span::None });
     let zeros = graph.add(Op::Const { value: (&Tensor::new([1, 2, 16], vec![0f32; 32])).into() }, [], Span::None);
-    let done = graph.add(Op::Loop { trip: 2, body: Body::new(body) }, [zeros], Span::None);
+    let done = graph.add(Op::Loop { trip: 2, body: Body::new(body).unwrap() }, [zeros], Span::None);
     let last = graph.add(Op::Get { index: 0 }, [done], Span::None);
     graph.effects.push(Effect::new(EffectKind::Save { name: "logits".into() }, [last], Span::None));
     let models = [("m".into(), toy())].into();

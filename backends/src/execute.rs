@@ -121,7 +121,8 @@ struct Execution<'a> {
     schedule: &'a Schedule,
     ready: &'a BTreeMap<Name, Arc<Ready>>,
     caps: &'a Caps,
-    values: Vec<Option<Value>>,
+    /// What was computed, or why it could not be: that matters only if something that happens needs it.
+    values: Vec<Option<Result<Value, Diagnostic>>>,
     /// How often each value is still going to be used.
     uses: Vec<u32>,
     lanes: HashMap<(LaneId, NodeId), LaneValue>,
@@ -218,7 +219,10 @@ impl<'a> Execution<'a> {
         let schedule = self.schedule;
         for step in &schedule.steps {
             match step {
-                Step::Host(id) => self.host(*id, host)?,
+                Step::Host(id) => {
+                    let value = self.host(*id, host);
+                    self.store(*id, value);
+                }
                 Step::Effect(at) => self.effect(*at, host)?,
                 Step::Stage(step) => self.stage(step)?,
             }
@@ -229,28 +233,32 @@ impl<'a> Execution<'a> {
         Ok(())
     }
 
-    fn host(&mut self, id: NodeId, host: &mut dyn Host) -> Result<(), Diagnostic> {
+    fn host(&mut self, id: NodeId, host: &mut dyn Host) -> Result<Value, Diagnostic> {
         let graph = self.program.graph();
         let node = graph.node(id);
-        let operands: Vec<Value> = node.operands.iter().map(|operand| self.take(self.value(*operand))).collect::<Result<_, _>>()?;
-        let value = match &node.op {
-            Op::Call { name, returns } => call(host, name, &operands, returns, graph.span(id))?,
-            op => eval(op, &operands.iter().collect::<Vec<_>>()).map_err(|error| failed(error.message()).or_label(graph.span(id)))?,
-        };
-        self.store(id, value);
-        Ok(())
+        let operands: Vec<Value> = self.take_all(&node.operands).into_iter().collect::<Result<_, _>>()?;
+        match &node.op {
+            Op::Call { name, returns } => call(host, name, &operands, returns, graph.span(id)),
+            op => eval(op, &operands.iter().collect::<Vec<_>>()).map_err(|error| failed(error.message()).or_label(graph.span(id))),
+        }
     }
 
     fn effect(&mut self, at: usize, host: &mut dyn Host) -> Result<(), Diagnostic> {
         let effect = &self.program.graph().effects[at];
         // All are taken, also where they turn out not to be needed: each use is counted.
-        let mut operands: Vec<Value> = effect.operands.iter().map(|operand| self.take(self.value(*operand))).collect::<Result<_, _>>()?;
+        let operands = self.take_all(&effect.operands);
         let condition = effect.guard.map(|guard| self.take(self.value(guard.condition))).transpose()?;
-        let otherwise = effect.guard.and_then(|guard| guard.otherwise).map(|other| self.take(self.value(other))).transpose()?;
+        let otherwise = effect.guard.and_then(|guard| guard.otherwise).map(|other| self.take(self.value(other)));
         let bools = condition.as_ref().map(|condition| condition.as_tensor().and_then(Tensor::values::<bool>));
         let runs = bools.is_none_or(|bools| bools.is_some_and(|bools| bools.first() == Some(&true)));
+        if !runs {
+            if let (Some(value), Some(id)) = (otherwise, self.schedule.results[at]) {
+                self.store(id, value);
+            }
+            return Ok(());
+        }
+        let mut operands: Vec<Value> = operands.into_iter().collect::<Result<_, _>>()?;
         let result = match &effect.kind {
-            _ if !runs => otherwise,
             EffectKind::Save { name } => {
                 self.outcome.saves.push((name.clone(), compact(operands.remove(0))));
                 None
@@ -267,7 +275,7 @@ impl<'a> Execution<'a> {
             }
         };
         if let (Some(value), Some(id)) = (result, self.schedule.results[at]) {
-            self.store(id, value);
+            self.store(id, Ok(value));
         }
         Ok(())
     }
@@ -277,10 +285,14 @@ impl<'a> Execution<'a> {
         let slot = &mut self.values[id.index()];
         self.uses[id.index()] = self.uses[id.index()].saturating_sub(1);
         let value = if self.uses[id.index()] == 0 { slot.take() } else { slot.clone() };
-        value.ok_or_else(|| failed(format!("the schedule uses {id:?} before it is there")))
+        value.unwrap_or_else(|| Err(failed(format!("the schedule uses {id:?} before it is there"))))
     }
 
-    fn store(&mut self, id: NodeId, value: Value) {
+    fn take_all(&mut self, nodes: &[NodeId]) -> Vec<Result<Value, Diagnostic>> {
+        nodes.iter().map(|node| self.take(self.value(*node))).collect()
+    }
+
+    fn store(&mut self, id: NodeId, value: Result<Value, Diagnostic>) {
         if self.uses[id.index()] > 0 {
             self.values[id.index()] = Some(value);
         }
@@ -485,7 +497,7 @@ impl<'a> Execution<'a> {
     fn capture(&mut self, value: NodeId, tensor: Tensor) {
         if let Type::Tensor(ty) = self.program.ty(value) {
             let sizes: Vec<usize> = ty.shape.iter().filter_map(|dim| dim.as_usize()).collect();
-            self.store(value, Value::Tensor(tensor.reshaped(sizes)));
+            self.store(value, Ok(Value::Tensor(tensor.reshaped(sizes))));
         }
     }
 }

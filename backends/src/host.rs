@@ -103,7 +103,7 @@ pub(crate) fn check_functions(program: &Verified, host: &dyn Host) -> Result<(),
         true => Ok(()),
         false => Err(Diagnostic::error(Code::E3009, format!("the program calls the function `{name}`, which nobody has registered"))
             .label(span.clone(), "")
-            .help("functions are registered with the host of a run, by their names")),
+            .help(format!("in Rust, register it with the host of the run: `Functions::add(\"{name}\", …)`"))),
     };
     while let Some(graph) = stack.pop() {
         let live = graph.live();

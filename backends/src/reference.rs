@@ -3,8 +3,10 @@
 //! Slow, obvious, and the oracle: there is no schedule, no batch and no engine, only what the words mean. A read asks for a
 //! node of the model's graph; a node that was written has the written value, all others are evaluated.
 
-use std::collections::HashMap;
-use std::time::Instant;
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Instant,
+};
 
 use irc_ir::{
     diagnostic::Diagnostic,
@@ -13,7 +15,7 @@ use irc_ir::{
     model::HookId,
     op::Op,
     tensor::Tensor,
-    types::Name,
+    types::{Dim, Name, Type},
     verify::Verified,
 };
 
@@ -38,7 +40,7 @@ impl Backend for Reference {
         let start = Instant::now();
         check_functions(program, host)?;
         let mut oracle = Oracle { models, host, saves: vec![], stopped: None };
-        oracle.graph(program.graph(), vec![])?;
+        oracle.graph(program.graph(), vec![], BTreeMap::new())?;
         let report = Report { numeric_class: "reference".to_owned(), total_time: start.elapsed(), ..Report::default() };
         Ok(Outcome { saves: oracle.saves, stopped: oracle.stopped, report })
     }
@@ -63,6 +65,15 @@ impl Item {
         if let Item::Value(value) = self { Some(value) } else { None }
     }
 
+    /// The sizes that occur in it, in the order of those in its type.
+    fn sizes(&self) -> Vec<Dim> {
+        match self {
+            Item::Value(value) => value.ty().dims().into_iter().cloned().collect(),
+            Item::Forward(pass) => pass.sizes().map(Dim::from).into(),
+            Item::Tuple(parts) => parts.iter().flat_map(Item::sizes).collect(),
+        }
+    }
+
     fn part(&self, at: usize) -> Option<Item> {
         match self {
             Item::Tuple(parts) => parts.get(at).cloned(),
@@ -83,6 +94,8 @@ struct Oracle<'a> {
 struct Frame<'g> {
     graph: &'g Graph,
     params: Vec<Item>,
+    /// What symbols stand for.
+    sizes: BTreeMap<Name, Dim>,
     items: Vec<Option<Item>>,
     /// The results of effects, by entry.
     results: Vec<Option<Item>>,
@@ -90,8 +103,8 @@ struct Frame<'g> {
 
 impl Oracle<'_> {
     /// Runs a graph: its effects in their order, then its results. What nothing asks for is not evaluated.
-    fn graph<'g>(&mut self, graph: &'g Graph, params: Vec<Item>) -> Result<Frame<'g>, Diagnostic> {
-        let mut frame = Frame { graph, params, items: vec![None; graph.len()], results: vec![None; graph.effects.len()] };
+    fn graph<'g>(&mut self, graph: &'g Graph, params: Vec<Item>, sizes: BTreeMap<Name, Dim>) -> Result<Frame<'g>, Diagnostic> {
+        let mut frame = Frame { graph, params, sizes, items: vec![None; graph.len()], results: vec![None; graph.effects.len()] };
         for (at, effect) in graph.effects.iter().enumerate() {
             let result = self.effect(&mut frame, effect).map_err(|error| error.or_label(&effect.span))?;
             frame.results[at] = result;
@@ -123,8 +136,11 @@ impl Oracle<'_> {
                 self.host.event(Event::Log { label: label.clone(), value: values()?.remove(0) });
                 None
             }
-            EffectKind::Call { name, returns } => Some(Item::Value(call(self.host, name, &values()?, returns, &effect.span)?)),
-            EffectKind::Loop { trip, body } => Some(self.repeat(*trip, body, operands)?),
+            EffectKind::Call { name, returns } => {
+                let returns = returns.substitute(&|symbol| frame.sizes.get(symbol).cloned());
+                Some(Item::Value(call(self.host, name, &values()?, &returns, &effect.span)?))
+            }
+            EffectKind::Loop { trip, body } => Some(self.repeat(*trip, body, operands, &frame.sizes)?),
             EffectKind::Stop { reason } => {
                 self.stopped = Some(Stopped { reason: reason.clone(), span: effect.span.clone() });
                 None
@@ -133,11 +149,19 @@ impl Oracle<'_> {
     }
 
     /// Runs the body of a loop again and again.
-    fn repeat(&mut self, trip: i64, body: &Body, mut operands: Vec<Item>) -> Result<Item, Diagnostic> {
+    fn repeat(&mut self, trip: i64, body: &Body, mut operands: Vec<Item>, around: &BTreeMap<Name, Dim>) -> Result<Item, Diagnostic> {
         let graph = body.graph();
         for iteration in 0..trip {
             let number = Item::Value(Tensor::scalar(iteration).into());
-            let mut frame = self.graph(graph, [number].into_iter().chain(operands.iter().cloned()).collect())?;
+            let params: Vec<Item> = [number].into_iter().chain(operands.iter().cloned()).collect();
+            // Where a type is not declared, its symbols are those around the loop.
+            let mut sizes = around.clone();
+            for ((_, declared), item) in body.params().zip(&params) {
+                let dims = declared.map(Type::dims).unwrap_or_default();
+                let symbols = dims.into_iter().zip(item.sizes()).filter_map(|(dim, size)| Some((dim.as_symbol()?.clone(), size)));
+                sizes.extend(symbols);
+            }
+            let mut frame = self.graph(graph, params, sizes)?;
             if self.stopped.is_some() {
                 break;
             }
@@ -162,17 +186,18 @@ impl Oracle<'_> {
     /// What a node stands for. Operands are evaluated first, without recursion: programs may be deep.
     fn item(&mut self, frame: &mut Frame<'_>, wanted: NodeId) -> Result<Item, Diagnostic> {
         let graph = frame.graph;
-        let mut needed = vec![false; wanted.index() + 1];
-        needed[wanted.index()] = true;
-        for at in (0..=wanted.index()).rev() {
-            if needed[at] && frame.items[at].is_none() {
-                graph.node(NodeId::new(at)).operands.iter().for_each(|operand| needed[operand.index()] = true);
+        let mut stack = vec![wanted];
+        while let Some(&id) = stack.last() {
+            if frame.items[id.index()].is_some() {
+                stack.pop();
+                continue;
             }
-        }
-        for (at, _) in needed.iter().enumerate().filter(|(_, needed)| **needed) {
-            if frame.items[at].is_none() {
-                let id = NodeId::new(at);
-                frame.items[at] = Some(self.evaluate(frame, id).map_err(|error| error.or_label(graph.span(id)))?);
+            // The first operand on top: operands are evaluated from left to right.
+            let missing = graph.node(id).operands.iter().rev().filter(|operand| frame.items[operand.index()].is_none());
+            let before = stack.len();
+            stack.extend(missing);
+            if stack.len() == before {
+                frame.items[id.index()] = Some(self.evaluate(frame, id).map_err(|error| error.or_label(graph.span(id)))?);
             }
         }
         frame.items[wanted.index()].clone().ok_or_else(no_value)
@@ -191,7 +216,10 @@ impl Oracle<'_> {
             _ => Err(failed("a forward is needed here")),
         };
         Ok(Item::Value(match &node.op {
-            Op::Forward { model } => return Ok(Item::Forward(Pass::new(model.clone(), tensor(0)?.clone()))),
+            Op::Forward { model } => {
+                let context = self.handle(model)?.spec.context();
+                return Ok(Item::Forward(Pass::new(model.clone(), tensor(0)?.clone(), context)?));
+            }
             Op::Extend {} => {
                 let pass = forward(0)?;
                 let context = self.handle(&pass.model)?.spec.context();
@@ -219,11 +247,16 @@ impl Oracle<'_> {
             }
             Op::Loop { trip, body } => {
                 let operands = node.operands.iter().map(|operand| frame.items[operand.index()].clone().ok_or_else(no_value));
-                return self.repeat(*trip, body, operands.collect::<Result<_, _>>()?);
+                return self.repeat(*trip, body, operands.collect::<Result<_, _>>()?, &frame.sizes);
             }
             Op::Call { name, returns } => {
                 let operands = (0..node.operands.len()).map(|at| value(at).cloned()).collect::<Result<Vec<_>, _>>()?;
-                call(self.host, name, &operands, returns, frame.graph.span(id))?
+                let returns = returns.substitute(&|symbol| frame.sizes.get(symbol).cloned());
+                call(self.host, name, &operands, &returns, frame.graph.span(id))?
+            }
+            Op::Reshape { shape } => {
+                let shape = shape.iter().map(|dim| dim.substitute(&|symbol| frame.sizes.get(symbol).cloned())).collect();
+                eval(&Op::Reshape { shape }, &[value(0)?]).map_err(|error| failed(error.message()))?
             }
             Op::Param { index, .. } => {
                 let param = usize::try_from(*index).ok().and_then(|index| frame.params.get(index));

@@ -129,7 +129,7 @@ pub(super) struct ProgramArgs {
 pub(super) struct CheckArgs {
     #[command(flatten)]
     pub(super) program: ProgramArgs,
-    /// Print {ok, name, nodes, forwards, logs, saves: [{name, type}], diagnostics} instead
+    /// Print {ok, name, nodes, forwards, loops, calls, stops, logs, saves: [{name, type}], diagnostics} instead
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -368,8 +368,14 @@ The JSON object:
   models   [{name, reference, span}]
   nodes    [{id, op, attrs: {name: value}, operands: [id], label, type, span}]
            with operands before users
-  effects  [{kind: \"save\", name, value: id, span} or
-            {kind: \"log\", label, value: id, span}] in their order
+  effects  in their order, each {kind, operands: [id], guard, span} with
+           {kind: \"save\", name}, {kind: \"log\", label},
+           {kind: \"call\", name, returns}, {kind: \"loop\", trip, body} or
+           {kind: \"stop\", reason}; a guard is null or
+           {condition: id, otherwise: id or null}
+
+  The body of a loop is {nodes, effects, results: [id], until: id or null},
+  with numbers of its own: its first nodes are the parameters.
 
   A span is {start, end, line, column}: bytes from 0, lines and columns from 1.
   `label` and `type` are null where there is none; types are written as in the
@@ -390,6 +396,7 @@ The JSON object of `--json`:
           infinities and NaN are strings; \"text\" is there where the values
           are token ids, one string each; parts of tuples are name.0, name.1
   logs    [{label, value: {type, …}}]
+  stopped null, or {reason, span} where the program stopped itself
   report  {numeric_class, forwards, stages_run, stages_whole, token_stages,
           engine_calls, seconds, engine_seconds, attention_seconds}
   out     the results file, or null";

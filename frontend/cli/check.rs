@@ -1,6 +1,10 @@
 //! `irc check`.
 
-use irc_ir::{graph::EffectKind, op::Op, verify::Verified};
+use irc_ir::{
+    graph::{Body, EffectKind, Graph},
+    op::Op,
+    verify::{LoopId, Types, Verified},
+};
 use serde_json::{Value as Json, json};
 
 use super::{
@@ -21,6 +25,7 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal) -> Outcome {
 /// What a program amounts to.
 struct Summary<'a> {
     program: &'a Verified,
+    nodes: usize,
     forwards: usize,
     logs: usize,
     calls: usize,
@@ -31,29 +36,43 @@ struct Summary<'a> {
 
 impl<'a> Summary<'a> {
     fn of(program: &'a Verified) -> Summary<'a> {
-        let graph = program.graph();
+        let mut summary = Summary { program, nodes: 0, forwards: 0, logs: 0, calls: 0, loops: 0, stops: 0, saves: vec![] };
+        summary.add(program.graph(), program.types());
+        summary
+    }
+
+    /// Adds what stands in a graph, the bodies of its loops included.
+    fn add(&mut self, graph: &'a Graph, types: &'a Types) {
+        self.nodes += graph.len();
         let live = graph.live();
-        let mut summary = Summary { program, forwards: 0, logs: 0, calls: 0, loops: 0, stops: 0, saves: vec![] };
-        for (_, node) in graph.nodes().filter(|(id, _)| live[id.index()]) {
-            summary.forwards += usize::from(matches!(node.op, Op::Forward { .. }));
-            summary.calls += usize::from(matches!(node.op, Op::Call { .. }));
-            summary.loops += usize::from(matches!(node.op, Op::Loop { .. }));
-        }
-        for effect in &graph.effects {
-            match &effect.kind {
-                EffectKind::Save { name } => summary.saves.push((&**name, program.ty(effect.operands[0]).to_string())),
-                EffectKind::Log { .. } => summary.logs += 1,
-                EffectKind::Call { .. } => summary.calls += 1,
-                EffectKind::Loop { .. } => summary.loops += 1,
-                EffectKind::Stop { .. } => summary.stops += 1,
+        for (id, node) in graph.nodes().filter(|(id, _)| live[id.index()]) {
+            self.forwards += usize::from(matches!(node.op, Op::Forward { .. } | Op::Extend {}));
+            self.calls += usize::from(matches!(node.op, Op::Call { .. }));
+            if let Op::Loop { body, .. } = &node.op {
+                self.add_loop(body, types.bodies.get(&LoopId::Node(id)));
             }
         }
-        summary
+        for (at, effect) in graph.effects.iter().enumerate() {
+            match &effect.kind {
+                EffectKind::Save { name } => self.saves.push((&**name, types.nodes[effect.operands[0].index()].to_string())),
+                EffectKind::Log { .. } => self.logs += 1,
+                EffectKind::Call { .. } => self.calls += 1,
+                EffectKind::Loop { body, .. } => self.add_loop(body, types.bodies.get(&LoopId::Effect(at))),
+                EffectKind::Stop { .. } => self.stops += 1,
+            }
+        }
+    }
+
+    fn add_loop(&mut self, body: &'a Body, types: Option<&'a Types>) {
+        self.loops += 1;
+        if let Some(types) = types {
+            self.add(body.graph(), types);
+        }
     }
 
     fn in_words(&self) -> String {
         let graph = self.program.graph();
-        let mut parts = vec![count(graph.len(), "node"), count(self.forwards, "forward")];
+        let mut parts = vec![count(self.nodes, "node"), count(self.forwards, "forward")];
         for (number, what) in [(self.loops, "loop"), (self.calls, "call"), (self.stops, "stop"), (self.logs, "log")] {
             if number > 0 {
                 parts.push(count(number, what));
@@ -69,7 +88,7 @@ impl<'a> Summary<'a> {
         json!({
             "ok": true,
             "name": &*graph.name,
-            "nodes": graph.len(),
+            "nodes": self.nodes,
             "forwards": self.forwards,
             "loops": self.loops,
             "calls": self.calls,

@@ -10,6 +10,7 @@ use irc_ir::{
     graph::{EffectKind, Graph, NodeId},
     op::Op,
     types::Type,
+    verify::Types,
 };
 
 use super::value::preview;
@@ -18,7 +19,7 @@ use super::value::preview;
 const LONGEST: usize = 40;
 
 /// A graph in Graphviz' language, with types where they are known.
-pub(super) fn to_dot(graph: &Graph, types: Option<&[Type]>) -> String {
+pub(super) fn to_dot(graph: &Graph, types: Option<&Types>) -> String {
     let uses = graph.uses();
     let inside = |id: NodeId| uses[id.index()] == 1 && matches!(graph.node(id).op, Op::Const { .. });
     let mut out = String::new();
@@ -27,7 +28,7 @@ pub(super) fn to_dot(graph: &Graph, types: Option<&[Type]>) -> String {
     out
 }
 
-fn write_dot(out: &mut String, graph: &Graph, types: Option<&[Type]>, inside: &dyn Fn(NodeId) -> bool) -> std::fmt::Result {
+fn write_dot(out: &mut String, graph: &Graph, types: Option<&Types>, inside: &dyn Fn(NodeId) -> bool) -> std::fmt::Result {
     writeln!(out, "digraph {} {{", quoted(&graph.name))?;
     writeln!(out, "  rankdir=TB; nodesep=0.25; ranksep=0.35;")?;
     writeln!(out, "  node [shape=box, style=\"rounded,filled\", fillcolor=white, color=gray40, fontname=\"Helvetica\", fontsize=11];")?;
@@ -35,15 +36,19 @@ fn write_dot(out: &mut String, graph: &Graph, types: Option<&[Type]>, inside: &d
     let live = graph.live();
     for (id, node) in graph.nodes().filter(|(id, _)| !inside(*id)) {
         let dead = if live[id.index()] { "" } else { ", style=\"rounded,dashed\"" };
-        let ty = types.and_then(|types| types.get(id.index())).filter(|ty| !matches!(ty, Type::Forward(_)));
+        let ty = types.and_then(|types| types.nodes.get(id.index())).filter(|ty| !matches!(ty, Type::Forward(_)));
         let mut label = label(graph, id, inside);
         if let Some(ty) = ty {
             let _ = write!(label, "\n{ty}");
         }
         writeln!(out, "  n{} [label={}, fillcolor={}{dead}];", id.index(), quoted(&label), color(&node.op))?;
         for (at, operand) in node.operands.iter().enumerate().filter(|(_, operand)| !inside(**operand)) {
-            let spine = at == 0 && matches!(node.op, Op::Write { .. } | Op::Read { .. }) && is_pass(graph, *operand);
-            let thick = if spine && matches!(node.op, Op::Write { .. }) { " [penwidth=2.5, color=\"#4477aa\", weight=8]" } else { "" };
+            let spine = at == 0 && matches!(node.op, Op::Write { .. } | Op::Extend {} | Op::Read { .. }) && is_pass(graph, *operand);
+            let thick = if spine && matches!(node.op, Op::Write { .. } | Op::Extend {}) {
+                " [penwidth=2.5, color=\"#4477aa\", weight=8]"
+            } else {
+                ""
+            };
             writeln!(out, "  n{} -> n{}{thick};", operand.index(), id.index())?;
         }
     }
@@ -75,13 +80,13 @@ fn write_dot(out: &mut String, graph: &Graph, types: Option<&[Type]>, inside: &d
 }
 
 fn is_pass(graph: &Graph, id: NodeId) -> bool {
-    matches!(graph.node(id).op, Op::Forward { .. } | Op::Write { .. })
+    matches!(graph.node(id).op, Op::Forward { .. } | Op::Extend {} | Op::Write { .. })
 }
 
 /// Forwards blue, writes red, reads green, applied modules purple; the rest is white.
 fn color(op: &Op) -> &'static str {
     match op {
-        Op::Forward { .. } => "\"#bbccee\"",
+        Op::Forward { .. } | Op::Extend {} => "\"#bbccee\"",
         Op::Write { .. } => "\"#ffcccc\"",
         Op::Read { .. } => "\"#cceeff\"",
         Op::Apply { .. } => "\"#ddccee\"",

@@ -6,11 +6,12 @@ use irc_ir::{
     graph::{Effect, EffectKind, Graph, NodeId},
     text,
     types::Type,
+    verify::{LoopId, Types},
 };
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    args::{DumpArgs, Format, Types},
+    args::{DumpArgs, Format, Types as Wanted},
     dot,
     failure::{Failure, Outcome, span_json},
     program::Program,
@@ -25,12 +26,12 @@ pub(super) fn dump(args: &DumpArgs, terminal: &Terminal) -> Outcome {
         return Err(Failure::in_source(syntax, &program.source));
     }
     let types = match args.types {
-        Types::Never => None,
-        Types::Auto | Types::Always => {
+        Wanted::Never => None,
+        Wanted::Auto | Wanted::Always => {
             program.open_models(&args.program.models, terminal)?;
             match program.verify() {
-                Ok(verified) => Some(verified.types().to_vec()),
-                Err(errors) if args.types == Types::Always => return Err(Failure::in_source(errors, &program.source)),
+                Ok(verified) => Some(verified.types().clone()),
+                Err(errors) if args.types == Wanted::Always => return Err(Failure::in_source(errors, &program.source)),
                 Err(errors) => {
                     let reason = errors.0.first().map_or_else(String::new, |error| error.message.clone());
                     let more =
@@ -41,7 +42,7 @@ pub(super) fn dump(args: &DumpArgs, terminal: &Terminal) -> Outcome {
             }
         }
     };
-    let types = types.as_deref();
+    let types = types.as_ref();
     match args.format {
         Format::Text => terminal.print(&text::print(&program.graph, types)),
         Format::Json => terminal.print_json(&to_json(&program.graph, types, &program.source)),
@@ -50,18 +51,28 @@ pub(super) fn dump(args: &DumpArgs, terminal: &Terminal) -> Outcome {
 }
 
 /// The object that `irc dump --help` documents.
-fn to_json(graph: &Graph, types: Option<&[Type]>, source: &Source) -> Json {
+fn to_json(graph: &Graph, types: Option<&Types>, source: &Source) -> Json {
     let models: Vec<Json> = graph
         .models
         .iter()
         .map(|decl| json!({ "name": &*decl.name, "reference": &*decl.reference, "span": span_json(&decl.span, source) }))
         .collect();
-    let nodes: Vec<Json> = graph.nodes().map(|(id, _)| node_json(graph, id, types, source)).collect();
-    let effects: Vec<Json> = graph.effects.iter().map(|effect| effect_json(effect, source)).collect();
-    json!({ "format": "irc.graph", "version": 1, "name": &*graph.name, "models": models, "nodes": nodes, "effects": effects })
+    let mut json = json!({ "format": "irc.graph", "version": 1, "name": &*graph.name, "models": models });
+    json["nodes"] = nodes_json(graph, types, source);
+    json["effects"] = effects_json(graph, types, source);
+    json
 }
 
-fn node_json(graph: &Graph, id: NodeId, types: Option<&[Type]>, source: &Source) -> Json {
+fn nodes_json(graph: &Graph, types: Option<&Types>, source: &Source) -> Json {
+    graph.nodes().map(|(id, _)| node_json(graph, id, types, source)).collect()
+}
+
+fn effects_json(graph: &Graph, types: Option<&Types>, source: &Source) -> Json {
+    let body = |at: usize| types.and_then(|types| types.bodies.get(&LoopId::Effect(at)));
+    graph.effects.iter().enumerate().map(|(at, effect)| effect_json(effect, body(at), source)).collect()
+}
+
+fn node_json(graph: &Graph, id: NodeId, types: Option<&Types>, source: &Source) -> Json {
     let node = graph.node(id);
     let attrs: Map<String, Json> = node
         .op
@@ -73,14 +84,14 @@ fn node_json(graph: &Graph, id: NodeId, types: Option<&[Type]>, source: &Source)
             (
                 decl.name.to_owned(),
                 match &attr {
-                    Attr::Body(body) => body_json(body.graph(), source),
+                    Attr::Body(body) => body_json(body.graph(), types.and_then(|types| types.bodies.get(&LoopId::Node(id))), source),
                     attr => attr_json(attr),
                 },
             )
         })
         .collect();
     let written = || graph.written_types().iter().find(|(of, ..)| *of == id).map(|(_, ty, _)| ty);
-    let ty = types.and_then(|types| types.get(id.index())).or_else(written);
+    let ty = types.and_then(|types| types.nodes.get(id.index())).or_else(written);
     json!({
         "id": id.index(),
         "op": node.op.kind().name(),
@@ -92,12 +103,13 @@ fn node_json(graph: &Graph, id: NodeId, types: Option<&[Type]>, source: &Source)
     })
 }
 
-fn effect_json(effect: &Effect, source: &Source) -> Json {
+/// An entry of the effect list, with the types of its body where it is a loop.
+fn effect_json(effect: &Effect, types: Option<&Types>, source: &Source) -> Json {
     let mut json = match &effect.kind {
         EffectKind::Save { name } => json!({ "kind": "save", "name": &**name }),
         EffectKind::Log { label } => json!({ "kind": "log", "label": label.as_deref() }),
         EffectKind::Call { name, returns } => json!({ "kind": "call", "name": &**name, "returns": returns.to_string() }),
-        EffectKind::Loop { trip, body } => json!({ "kind": "loop", "trip": trip, "body": body_json(body.graph(), source) }),
+        EffectKind::Loop { trip, body } => json!({ "kind": "loop", "trip": trip, "body": body_json(body.graph(), types, source) }),
         EffectKind::Stop { reason } => json!({ "kind": "stop", "reason": reason.as_deref() }),
     };
     json["operands"] = effect.operands.iter().map(|operand| operand.index()).collect();
@@ -109,10 +121,10 @@ fn effect_json(effect: &Effect, source: &Source) -> Json {
 }
 
 /// The body of a loop.
-fn body_json(body: &Graph, source: &Source) -> Json {
+fn body_json(body: &Graph, types: Option<&Types>, source: &Source) -> Json {
     json!({
-        "nodes": body.nodes().map(|(id, _)| node_json(body, id, None, source)).collect::<Vec<_>>(),
-        "effects": body.effects.iter().map(|effect| effect_json(effect, source)).collect::<Vec<_>>(),
+        "nodes": nodes_json(body, types, source),
+        "effects": effects_json(body, types, source),
         "results": body.results.iter().map(|result| result.index()).collect::<Vec<_>>(),
         "until": body.until.map(NodeId::index),
     })

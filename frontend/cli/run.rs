@@ -17,7 +17,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     args::{BackendName, RunArgs},
-    failure::{Failure, Outcome},
+    failure::{Failure, Outcome, span_json},
     program::Program,
     terminal::{Terminal, columns, count, thousands, time},
     value::{Leaf, abridged, leaves, preview, token_ids_of, value_json},
@@ -60,12 +60,20 @@ pub(super) fn run(args: &RunArgs, terminal: &Terminal) -> Outcome {
             "ok": true,
             "saves": saves.to_json(),
             "logs": logs,
+            "stopped": results.stopped().map(|stopped| json!({
+                "reason": stopped.reason.as_deref(),
+                "span": span_json(&stopped.span, &program.source),
+            })),
             "report": report_json(results.report()),
             "out": args.out.as_ref().map(|path| path.display().to_string()),
         }));
     }
     if !args.quiet {
         terminal.print(&saves.table(terminal))?;
+        if let Some(stopped) = results.stopped() {
+            let why = stopped.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            terminal.say(&format!("the program stopped itself{why}"));
+        }
         let mut line = report_line(results.report());
         if let Some(out) = &args.out {
             line += &format!("; results in {}", out.display());

@@ -66,7 +66,10 @@ fn bind_in(graph: &mut Graph, models: &Models, params: &[Option<Name>], found: &
 fn bind_body(body: &mut Body, models: &Models, of: &[Option<Name>], operands: &[NodeId], found: &mut Vec<Diagnostic>) {
     let operands = operands.iter().map(|operand| of.get(operand.index()).cloned().flatten());
     let params: Vec<Option<Name>> = [None].into_iter().chain(operands).collect();
-    bind_in(body.edit(), models, &params, found);
+    let mut inside = vec![];
+    let edited = body.edit(|graph| bind_in(graph, models, &params, &mut inside));
+    found.extend(inside);
+    found.extend(edited.err());
 }
 
 /// The model of the first of these values that has one.
@@ -114,13 +117,13 @@ mod tests {
         };
         let read = |hook: &str| Op::Read { hook: hook.into() };
         let body = |hook: &str| {
-            let mut body = Graph::new("body");
+            let mut body = Graph::new("");
             body.add(Op::Param { index: 0, ty: None }, [], Span::None);
             let forward = body.add(Op::Param { index: 1, ty: None }, [], Span::None);
             let value = body.add(read(hook), [forward], Span::None);
             let write = body.add(Op::Write { hook: hook.into() }, [forward, value], Span::None);
             body.results.push(write);
-            Body::new(body)
+            Body::new(body).unwrap()
         };
         let program = |hook: &str| {
             let mut graph = Graph::new("program");

@@ -11,7 +11,8 @@ use std::{
 use smallvec::SmallVec;
 
 use crate::{
-    diagnostic::Span,
+    code::Code,
+    diagnostic::{Diagnostic, Span},
     op::Op,
     types::{Name, Type},
 };
@@ -153,36 +154,102 @@ pub const MAX_LOOP_NESTING: usize = 16;
 /// The body of a loop: a graph that sees nothing of the graph around it but its parameters.
 ///
 /// Its first nodes are the parameters: the number of the iteration (i64, from 0), then one for each operand of the loop.
-/// Its [`results`](Graph::results) become the first of these parameters in the next iteration, the others stay the same.
-/// Clones share the graph.
+/// Its [`results`](Graph::results) become the first of the other parameters in the next iteration, the rest stay the same.
+/// It has neither a name nor models of its own: it uses those of the program. Clones share the graph.
+///
+/// ```
+/// use irc_ir::{diagnostic::Span, graph::{Body, Graph}, op::Op};
+///
+/// let mut graph = Graph::new("");
+/// let number = graph.add(Op::Param { index: 0, ty: None }, [], Span::None);
+/// let sum = graph.add(Op::Param { index: 1, ty: None }, [], Span::None);
+/// let sum = graph.add(Op::Add {}, [sum, number], Span::None);
+/// graph.results.push(sum);
+/// assert_eq!(Body::new(graph)?.params().count(), 2);
+/// # Ok::<(), irc_ir::diagnostic::Diagnostic>(())
+/// ```
 #[derive(Clone)]
-pub struct Body(Arc<Graph>);
+pub struct Body {
+    graph: Arc<Graph>,
+    /// How deep loops are nested in it, itself included.
+    depth: usize,
+}
 
 impl Body {
     /// A body.
-    pub fn new(graph: Graph) -> Body {
-        Body(Arc::new(graph))
+    ///
+    /// # Errors
+    /// E3007 if a loop cannot have such a body: its parameters are not its first nodes, it has more results than they can
+    /// take, or a name or models of its own. E0002 if something in it refers to a node that it does not have; E4001 if loops
+    /// are nested deeper than [`MAX_LOOP_NESTING`].
+    pub fn new(graph: Graph) -> Result<Body, Diagnostic> {
+        let wrong = |message: &str| Diagnostic::error(Code::E3007, message);
+        graph.check_references()?;
+        if !graph.name.is_empty() || !graph.models.is_empty() {
+            return Err(wrong("the body of a loop has neither a name nor models of its own"));
+        }
+        let depth = 1 + graph.bodies().map(|(_, body)| body.depth).max().unwrap_or(0);
+        if depth > MAX_LOOP_NESTING {
+            return Err(Diagnostic::error(Code::E4001, format!("loops are nested more than {MAX_LOOP_NESTING} deep")));
+        }
+        let body = Body { graph: Arc::new(graph), depth };
+        let (graph, params) = (&body.graph, body.params().count());
+        if params == 0 {
+            return Err(wrong("the first parameter of a body is the number of the iteration, but this body has no parameters"));
+        }
+        let is_param = |node: &Node| matches!(node.op, Op::Param { .. });
+        if let Some((id, _)) = graph.nodes().skip(params).find(|(_, node)| is_param(node)) {
+            return Err(wrong("the parameters of a body are its first nodes, in their order").or_label(graph.span(id)));
+        }
+        if graph.results.len() >= params {
+            let message = format!("the body gives {} results, but it has {} parameters to take them", graph.results.len(), params - 1);
+            return Err(wrong(&message).note("each result becomes a parameter of the next iteration"));
+        }
+        Ok(body)
     }
 
     /// The graph.
     pub fn graph(&self) -> &Graph {
-        &self.0
+        &self.graph
     }
 
-    /// The graph, to be changed: other clones keep what they are.
-    pub fn edit(&mut self) -> &mut Graph {
-        Arc::make_mut(&mut self.0)
+    /// The parameters with the types that they declare; the first is the number of the iteration.
+    pub fn params(&self) -> impl Iterator<Item = (NodeId, Option<&Type>)> {
+        self.graph.nodes().map_while(|(id, node)| match &node.op {
+            Op::Param { index, ty } if usize::try_from(*index) == Ok(id.index()) => Some((id, ty.as_ref())),
+            _ => None,
+        })
+    }
+
+    /// Changes the graph; other clones keep what they are.
+    ///
+    /// # Errors
+    /// As [`Body::new`], if the changed graph is no body any more: then nothing has changed.
+    pub fn edit(&mut self, change: impl FnOnce(&mut Graph)) -> Result<(), Diagnostic> {
+        let mut graph = Graph::clone(&self.graph);
+        change(&mut graph);
+        *self = Body::new(graph)?;
+        Ok(())
     }
 
     /// Whether anything in the body, or in a loop inside it, is an effect.
     pub fn has_effects(&self) -> bool {
-        !self.0.effects.is_empty()
+        !self.graph.effects.is_empty()
+    }
+}
+
+impl Default for Body {
+    /// A body that does nothing: its only parameter is the number of the iteration.
+    fn default() -> Body {
+        let mut graph = Graph::new("");
+        graph.add(Op::Param { index: 0, ty: None }, [], Span::None);
+        Body { graph: Arc::new(graph), depth: 1 }
     }
 }
 
 impl PartialEq for Body {
     fn eq(&self, other: &Body) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+        Arc::ptr_eq(&self.graph, &other.graph) || self.graph == other.graph
     }
 }
 
@@ -196,19 +263,19 @@ impl PartialOrd for Body {
 
 impl Ord for Body {
     fn cmp(&self, other: &Body) -> Ordering {
-        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+        if Arc::ptr_eq(&self.graph, &other.graph) { Ordering::Equal } else { self.graph.cmp(&other.graph) }
     }
 }
 
 impl Hash for Body {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
+        self.graph.hash(state);
     }
 }
 
 impl fmt::Debug for Body {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "body of {} nodes", self.0.len())
+        write!(out, "body of {} nodes", self.graph.len())
     }
 }
 
@@ -347,6 +414,30 @@ impl Graph {
     /// The values that something outside of the nodes asks for: effects, results and the end of a loop.
     pub fn roots(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.effects.iter().flat_map(Effect::uses).chain(self.results.iter().copied()).chain(self.until)
+    }
+
+    /// Checks that effects, results, the end of a loop and claimed types are about nodes that the graph has. Nodes are by
+    /// construction; the rest can be set by hand.
+    ///
+    /// # Errors
+    /// E0002 where one is missing.
+    pub fn check_references(&self) -> Result<(), Diagnostic> {
+        let missing = |id: &NodeId| id.index() >= self.len();
+        let error = |what: &str, id: NodeId| {
+            Diagnostic::error(Code::E0002, format!("{what} refers to {id:?}, but the graph has {} nodes", self.len()))
+        };
+        for effect in &self.effects {
+            if let Some(id) = effect.uses().find(missing) {
+                return Err(error("an effect", id).or_label(&effect.span));
+            }
+        }
+        if let Some(id) = self.results.iter().copied().chain(self.until).find(missing) {
+            return Err(error("a result, or the end of a loop,", id));
+        }
+        match self.written_types.iter().find(|(id, ..)| missing(id)) {
+            Some((id, _, span)) => Err(error("a written type", *id).or_label(span)),
+            None => Ok(()),
+        }
     }
 
     /// How often each value is used, by nodes and by what is outside of them.

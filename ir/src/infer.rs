@@ -65,9 +65,9 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
             spec.apply_type(module, tensor(0)?)?
         }
 
-        Op::Loop { trip, body } => loops::infer_loop(*trip, body, operands, models)?,
         Op::Call { returns, .. } => returns.clone(),
-        // What stands around them says which type they have: the verifier knows it.
+        // What stands around or inside them says which type they have: the verifier knows it.
+        Op::Loop { .. } => return Err(Diagnostic::error(Code::E3007, "the type of a loop is that of its body's results")),
         Op::Param { .. } => return Err(loops::misplaced_parameter()),
         Op::EffectResult { entry } => return Err(loops::no_such_result(*entry)),
 

@@ -1,6 +1,10 @@
 //! The types of values: tensors with symbolic, normalised dims, tuples, lists, strings, opaque host values, forwards.
 
-use std::{collections::BTreeMap, fmt, ops, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, ops,
+    sync::Arc,
+};
 
 use smallvec::SmallVec;
 
@@ -456,6 +460,21 @@ impl Type {
             Type::List(part) => part.dims(),
             Type::Forward(forward) => vec![&forward.batch, &forward.tokens, &forward.past],
             Type::Str | Type::Opaque => vec![],
+        }
+    }
+
+    /// The symbols that occur in its sizes.
+    pub fn symbols(&self) -> BTreeSet<Name> {
+        self.dims().into_iter().flat_map(Dim::symbols).collect()
+    }
+
+    /// Whether a value of this type is, or holds, a forward.
+    pub fn holds_forward(&self) -> bool {
+        match self {
+            Type::Forward(_) => true,
+            Type::Tuple(parts) => parts.iter().any(Type::holds_forward),
+            Type::List(part) => part.holds_forward(),
+            Type::Tensor(_) | Type::Str | Type::Opaque => false,
         }
     }
 

@@ -11,30 +11,39 @@
 //!    sequence and one token, and no more tokens than the model's context.
 //! 6. A type that the program's text claims for a value is the type that it has.
 //! 7. Saves have different names that are not empty, those in the bodies of loops included; what is saved or logged is a
-//!    tensor, tuple, list or text; a forward cannot be given to a function of the user's.
+//!    tensor, tuple, list or text; a forward cannot be given to a function of the user's, come from one, or stand in a list.
 //! 8. The program keeps to the [`Limits`].
-//! 9. Effects have as many operands as their kind needs; a guard, and the end of a loop, is one bool.
-//! 10. The result of an effect is one value of the graph, after all that this effect and those before it need, and it is
-//!     needed only by later effects. A result that may be missing, because of a guard, has another value for that case.
-//! 11. The body of a loop begins with its parameters and nowhere else has any; what it carries comes out with the type that
-//!     it went in with, for some sizes of its symbols. A program has neither parameters nor results nor an end.
+//! 9. Effects have as many operands as their kind needs; a guard, and the end of a loop, is one bool; only what has a
+//!    result has another value for the case that it does not run.
+//! 10. The result of an effect is one value of the graph, after all that this effect and those before it need; so only later
+//!     effects need it. A result that may be missing, because of a guard, has another value for that case.
+//! 11. The body of a loop has a parameter for each operand; what it carries comes out with the type that it went in with,
+//!     for some sizes of its symbols, at least 1 if they are so at first. Symbols are named in their body only. A program has
+//!     neither parameters nor results nor an end.
 //! 12. The body of an operation `loop` has no effects; one with effects is an effect itself.
 //!
-//! Operands come before users by construction of [`Graph`], so there are no cycles to look for.
+//! Operands come before users by construction of [`Graph`], and the parameters of a body before all else by that of
+//! [`Body`], so there are no cycles to look for.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::{
     attr::Literal,
     code::Code,
     diagnostic::{Diagnostic, Diagnostics, Span},
-    graph::{Body, Graph, MAX_LOOP_NESTING, NodeId},
-    infer::{Models, find_model, infer, loops},
+    graph::{Body, Graph, NodeId},
+    infer::{
+        Models, find_model, infer,
+        loops::{self, Parameters},
+    },
+    model::ModelSpec,
     op::{Op, Scope},
-    types::{Dim, Name, Type, elements},
+    types::{Dim, ForwardType, Name, Type, elements},
 };
 
 mod effects;
+
+pub use crate::infer::loops::MAX_TRIP;
 
 /// A program that holds to the invariants, with the type of every value.
 #[derive(Clone, Debug)]
@@ -55,14 +64,9 @@ impl Verified {
         &self.types.nodes[id.index()]
     }
 
-    /// The types of all values, by node.
-    pub fn types(&self) -> &[Type] {
-        &self.types.nodes
-    }
-
-    /// The types of the bodies of loops.
-    pub fn bodies(&self) -> &BTreeMap<LoopId, Types> {
-        &self.types.bodies
+    /// The types of all values.
+    pub fn types(&self) -> &Types {
+        &self.types
     }
 
     /// The models of the program, by the program's names.
@@ -118,6 +122,7 @@ pub fn verify(graph: Graph, models: &Models) -> Result<Verified, Diagnostics> {
 /// # Errors
 /// As [`verify`].
 pub fn verify_within(graph: Graph, models: &Models, limits: Limits) -> Result<Verified, Diagnostics> {
+    graph.check_references()?;
     check_size(&graph, limits)?;
     let mut found = vec![];
     check_models(&graph, models, &mut found);
@@ -141,17 +146,14 @@ pub fn verify_within(graph: Graph, models: &Models, limits: Limits) -> Result<Ve
 /// Refuses programs that are too large before anything is done with them.
 fn check_size(graph: &Graph, limits: Limits) -> Result<(), Diagnostics> {
     let mut nodes = 0usize;
-    let mut stack = vec![(graph, 0)];
-    while let Some((graph, depth)) = stack.pop() {
+    let mut stack = vec![graph];
+    while let Some(graph) = stack.pop() {
         nodes = nodes.saturating_add(graph.len());
         if nodes > limits.nodes {
             let message = format!("the program has {nodes} nodes or more; {} are allowed", limits.nodes);
             return Err(Diagnostic::error(Code::E4001, message).into());
         }
-        if depth > MAX_LOOP_NESTING {
-            return Err(Diagnostic::error(Code::E4001, format!("loops are nested more than {MAX_LOOP_NESTING} deep")).into());
-        }
-        stack.extend(graph.bodies().map(|(_, body)| (body.graph(), depth + 1)));
+        stack.extend(graph.bodies().map(|(_, body)| body.graph()));
     }
     Ok(())
 }
@@ -177,12 +179,24 @@ fn check_models(graph: &Graph, models: &Models, found: &mut Vec<Diagnostic>) {
 struct Found {
     nodes: Vec<Option<Type>>,
     bodies: BTreeMap<LoopId, Found>,
+    /// In a body, the symbols that its parameters declare.
+    own: BTreeSet<Name>,
 }
 
 impl Found {
     fn known(self) -> Types {
         let bodies = self.bodies.into_iter().map(|(at, body)| (at, body.known())).collect();
         Types { nodes: self.nodes.into_iter().flatten().collect(), bodies }
+    }
+
+    /// Writes types as the program around the body does that has these parameters; symbols that a body inside declares again
+    /// are others.
+    fn leave(&mut self, params: &Parameters, not: &BTreeSet<Name>) {
+        self.nodes.iter_mut().flatten().for_each(|ty| *ty = params.outside(ty, not));
+        for body in self.bodies.values_mut() {
+            let not = not | &body.own;
+            body.leave(params, &not);
+        }
     }
 
     /// The types of these values, if all are known.
@@ -203,9 +217,9 @@ struct Checker {
 }
 
 impl Checker {
-    /// Checks a program, or with the types of its parameters the body of a loop.
-    fn graph(&mut self, graph: &Graph, params: Option<&[Type]>) -> Found {
-        let mut types = Found { nodes: Vec::with_capacity(graph.len()), bodies: BTreeMap::new() };
+    /// Checks a program, or with its parameters the body of a loop.
+    fn graph(&mut self, graph: &Graph, params: Option<&Parameters>) -> Found {
+        let mut types = Found { nodes: Vec::with_capacity(graph.len()), ..Found::default() };
         let order = effects::Order::new(graph);
         for (id, _) in graph.nodes() {
             let result = self.node(graph, id, params, &order, &mut types);
@@ -215,11 +229,17 @@ impl Checker {
             });
             types.nodes.push(result);
         }
-        self.written_types(graph, &types);
-        self.effects(graph, &order, &mut types);
+        self.effects(graph, params, &order, &mut types);
         if let Some(until) = graph.until {
             self.condition(graph, until, &types, "the end of a loop");
         }
+        if let Some(params) = params {
+            types.own = params.own.clone();
+            if params.shifts() {
+                types.leave(params, &BTreeSet::new());
+            }
+        }
+        self.written_types(graph, &types);
         types
     }
 
@@ -227,7 +247,7 @@ impl Checker {
         &mut self,
         graph: &Graph,
         id: NodeId,
-        params: Option<&[Type]>,
+        params: Option<&Parameters>,
         order: &effects::Order,
         types: &mut Found,
     ) -> Result<Option<Type>, Diagnostic> {
@@ -235,22 +255,18 @@ impl Checker {
         let Some(operands) = types.all(&node.operands) else { return Ok(None) };
         match &node.op {
             Op::Forward { model } | Op::Apply { model, .. } if self.missing.contains(model) => Ok(None),
-            Op::Param { index, .. } => match params {
-                // The parameters of a body are its first nodes, in their order.
-                Some(params) if usize::try_from(*index) == Ok(id.index()) => loops::parameter(*index, params).map(Some),
-                _ => loops::parameter(-1, &[]).map(Some),
-            },
-            Op::EffectResult { entry } => self.effect_result(graph, id, *entry, order, types),
+            Op::Param { index, .. } => params.map_or_else(|| Err(loops::misplaced_parameter()), |params| params.ty(*index)).map(Some),
+            Op::EffectResult { entry } => self.effect_result(graph, id, *entry, params, order, types),
             Op::Loop { body, .. } if body.has_effects() => {
                 Err(Diagnostic::error(Code::E3008, "the body of this loop has effects, so the loop has a place among the effects")
                     .help("write `do loop(…)`"))
             }
-            Op::Loop { trip, body } => self.a_loop(LoopId::Node(id), *trip, body, &operands, types),
-            op => self.operation(graph, id, op, &operands.iter().collect::<Vec<_>>()).map(Some),
+            Op::Loop { trip, body } => self.a_loop(LoopId::Node(id), *trip, body, &operands, params, types),
+            op => self.operation(graph, id, op, &operands.iter().collect::<Vec<_>>(), params).map(Some),
         }
     }
 
-    fn operation(&self, graph: &Graph, id: NodeId, op: &Op, operands: &[&Type]) -> Result<Type, Diagnostic> {
+    fn operation(&self, graph: &Graph, id: NodeId, op: &Op, operands: &[&Type], params: Option<&Parameters>) -> Result<Type, Diagnostic> {
         if op.kind().scope() == Scope::Model {
             let error = Diagnostic::error(Code::E2006, format!("`{}` stands inside models only", op.kind().name()));
             return Err(match op {
@@ -271,42 +287,73 @@ impl Checker {
                 .note(why)
                 .help("give the token ids: `forward([[504, 15341, 270]])`"));
         }
-        let ty = infer(op, operands, &self.models)?;
+        let ty = match op {
+            Op::Call { returns, .. } => {
+                if let Some(wrong) = operands.iter().find(|ty| ty.holds_forward()) {
+                    return Err(effects::cannot_leave(wrong, "given to a function of the user's"));
+                }
+                returned(returns, params)?
+            }
+            Op::Reshape { shape } => {
+                let inside = shape.iter().map(|size| params.map_or_else(|| size.clone(), |params| params.size_inside(size)));
+                let ty = infer(&Op::Reshape { shape: inside.collect() }, operands, &self.models)?;
+                check_symbols(shape.iter().flat_map(Dim::symbols), params)?;
+                ty
+            }
+            op => infer(op, operands, &self.models)?,
+        };
         if let (Op::Forward { .. } | Op::Extend {}, Type::Forward(forward)) = (op, &ty) {
             let tokens = graph.node(id).operands.last().map(|tokens| &graph.node(*tokens).op);
             check_forward(tokens, forward, &self.models[&forward.model])?;
         }
-        self.check_elements(&ty)?;
+        self.check_type(&ty)?;
         Ok(ty)
     }
 
-    fn check_elements(&self, ty: &Type) -> Result<(), Diagnostic> {
+    /// Checks that there can be values of a type.
+    fn check_type(&self, ty: &Type) -> Result<(), Diagnostic> {
         match ty {
             Type::Tensor(tensor) if elements(&tensor.shape).as_known().is_some_and(|count| count > self.limits.elements) => Err(
                 Diagnostic::error(Code::E4001, format!("{tensor} has more elements than the {} that are allowed", self.limits.elements)),
             ),
-            Type::Tuple(parts) => parts.iter().try_for_each(|part| self.check_elements(part)),
-            Type::Tensor(_) | Type::List(_) | Type::Str | Type::Opaque | Type::Forward(_) => Ok(()),
+            Type::Tuple(parts) => parts.iter().try_for_each(|part| self.check_type(part)),
+            Type::List(part) if part.holds_forward() => {
+                Err(Diagnostic::error(Code::E1002, "a list cannot hold forwards").note("a tuple can: `tuple(%a, %b)`"))
+            }
+            Type::Forward(forward) => self.models.get(&forward.model).map_or(Ok(()), |spec| check_length(forward, spec)),
+            Type::Tensor(_) | Type::List(_) | Type::Str | Type::Opaque => Ok(()),
         }
     }
 
     /// Checks a loop with its body. A size that depends on when the loop ends becomes a symbol of this loop alone.
-    fn a_loop(&mut self, at: LoopId, trip: i64, body: &Body, operands: &[Type], types: &mut Found) -> Result<Option<Type>, Diagnostic> {
-        let operands: Vec<&Type> = operands.iter().collect();
-        let (params, binding) = loops::parameters(trip, body, &operands)?;
+    fn a_loop(
+        &mut self,
+        at: LoopId,
+        trip: i64,
+        body: &Body,
+        operands: &[Type],
+        around: Option<&Parameters>,
+        types: &mut Found,
+    ) -> Result<Option<Type>, Diagnostic> {
+        let params = Parameters::new(trip, body, operands)?;
         let inside = self.graph(body.graph(), Some(&params));
         let results = inside.all(&body.graph().results);
         types.bodies.insert(at, inside);
         let Some(results) = results else { return Ok(None) };
-        let ty = loops::result(trip, body, &operands, &params, &binding, &results.iter().collect::<Vec<_>>())?;
-        self.check_elements(&ty)?;
-        let known: Vec<Name> = operands.iter().flat_map(|ty| ty.dims()).flat_map(Dim::symbols).collect();
         let place = match at {
             LoopId::Node(id) => id.index().to_string(),
             LoopId::Effect(entry) => format!("E{entry}"),
         };
-        let own = |symbol: &str| (!known.iter().any(|name| **name == *symbol)).then(|| Dim::symbol(format!("{symbol}_{place}")));
-        Ok(Some(ty.substitute(&own)))
+        let fresh = |symbol: &str| {
+            let mut name = format!("{symbol}_{place}");
+            while around.is_some_and(|around| around.knows(&name.as_str().into())) {
+                name.push('_');
+            }
+            Dim::symbol(name)
+        };
+        let ty = params.result(trip, body, operands, &results, &fresh)?;
+        self.check_type(&ty)?;
+        Ok(Some(ty))
     }
 
     fn written_types(&mut self, graph: &Graph, types: &Found) {
@@ -330,16 +377,37 @@ fn is_text(ty: &Type) -> bool {
     }
 }
 
+/// The type of what a function of the user's returns, as it is written inside a body with these parameters.
+fn returned(returns: &Type, params: Option<&Parameters>) -> Result<Type, Diagnostic> {
+    if returns.holds_forward() {
+        return Err(effects::cannot_leave(returns, "returned by a function of the user's"));
+    }
+    check_symbols(returns.symbols(), params)?;
+    Ok(params.map_or_else(|| returns.clone(), |params| params.inside(returns)))
+}
+
+/// Checks that the symbols that an operation names are sizes that are known where it runs: those of the parameters of a body.
+fn check_symbols(symbols: impl IntoIterator<Item = Name>, params: Option<&Parameters>) -> Result<(), Diagnostic> {
+    match symbols.into_iter().find(|symbol| !params.is_some_and(|params| params.knows(symbol))) {
+        Some(symbol) => Err(Diagnostic::error(Code::E1008, format!("`{symbol}` is not the name of a size here"))
+            .note("sizes have names in the body of a loop, in the types of its parameters: `%x: tensor<1xNxf32>`")),
+        None => Ok(()),
+    }
+}
+
+/// Checks that a forward is not longer than its model's context.
+fn check_length(forward: &ForwardType, spec: &ModelSpec) -> Result<(), Diagnostic> {
+    let length = forward.length();
+    match length.as_usize().is_some_and(|tokens| tokens > spec.context()) {
+        true => Err(Diagnostic::error(Code::E2004, format!("{length} tokens are more than the model's context of {}", spec.context()))),
+        false => Ok(()),
+    }
+}
+
 /// Checks the sizes of a forward; `tokens` is the operation that its tokens come from.
-fn check_forward(tokens: Option<&Op>, forward: &crate::types::ForwardType, spec: &crate::model::ModelSpec) -> Result<(), Diagnostic> {
+fn check_forward(tokens: Option<&Op>, forward: &ForwardType, spec: &ModelSpec) -> Result<(), Diagnostic> {
     if forward.batch.as_known() == Some(0) || forward.tokens.as_known() == Some(0) {
         return Err(Diagnostic::error(Code::E2004, "a forward needs at least one sequence and one token"));
-    }
-    if forward.length().as_usize().is_some_and(|tokens| tokens > spec.context()) {
-        return Err(Diagnostic::error(
-            Code::E2004,
-            format!("{} tokens are more than the model's context of {}", forward.length(), spec.context()),
-        ));
     }
     if let Some(Op::Const { value: Literal::Tensor(literal) }) = tokens {
         let tokens = literal.to_tensor();
@@ -361,7 +429,7 @@ fn locate(error: Diagnostic, graph: &Graph, id: NodeId, types: &[Option<Type>]) 
     let about_operands = match error.code {
         Code::E1002 | Code::E1003 | Code::E1004 | Code::E1005 | Code::E1006 | Code::E1008 | Code::E2003 | Code::E3004 | Code::E4001 => true,
         // It is the tokens that are wrong.
-        Code::E2004 | Code::E2008 => {
+        Code::E2004 | Code::E2008 if !matches!(graph.node(id).op, Op::Loop { .. }) => {
             return operands.last().map_or(error.clone(), |tokens| error.or_label(graph.span(*tokens))).or_label(graph.span(id));
         }
         _ => false,

@@ -5,13 +5,17 @@ use half::{bf16, f16};
 use irc_ir::{
     attr::{Attr, AttrKind, Float, Literal, Reduction},
     diagnostic::{Diagnostics, Source, Span},
-    graph::{Body, Effect, EffectKind, Graph, ModelDecl, NodeId},
+    graph::{Body, Effect, EffectKind, Graph, Guard, MAX_LOOP_NESTING, ModelDecl, NodeId},
     op::{Arity, Op, OpKind},
     tensor::{Element, Tensor},
     text::{Style, parse, print, print_with},
     types::{DType, Dim, ForwardType, Name, Type},
+    verify::Types,
 };
-use proptest::{prelude::*, sample::select};
+use proptest::{
+    prelude::*,
+    sample::{Index, select},
+};
 
 fn text() -> BoxedStrategy<Name> {
     let odd = vec![
@@ -92,7 +96,8 @@ fn literal() -> BoxedStrategy<Literal> {
     prop_oneof![1 => text().prop_map(Literal::Str), 3 => tensor().prop_map(|tensor| Literal::from(&tensor))].boxed()
 }
 
-fn attr(kind: AttrKind) -> BoxedStrategy<Attr> {
+/// `depth` is how deep loops may be nested.
+fn attr(kind: AttrKind, depth: usize) -> BoxedStrategy<Attr> {
     let int = prop_oneof![-3i64..10, Just(i64::MIN), Just(i64::MAX)];
     match kind {
         AttrKind::Int => int.prop_map(Attr::Int).boxed(),
@@ -108,18 +113,18 @@ fn attr(kind: AttrKind) -> BoxedStrategy<Attr> {
         AttrKind::Ints => prop::collection::vec(int, 0..4).prop_map(Attr::Ints).boxed(),
         AttrKind::Dims => prop::collection::vec(dim(), 0..4).prop_map(Attr::Dims).boxed(),
         AttrKind::Literal => literal().prop_map(Attr::Literal).boxed(),
-        AttrKind::Body => Just(Attr::Body(Body::new(Graph::new("")))).boxed(),
+        AttrKind::Body => body(depth).prop_map(Attr::Body).boxed(),
         AttrKind::Reduction => prop::sample::select(&Reduction::ALL[..]).prop_map(Attr::Reduction).boxed(),
     }
 }
 
-fn op() -> BoxedStrategy<Op> {
-    let of = |kind: OpKind| {
+fn op(depth: usize) -> BoxedStrategy<Op> {
+    let of = move |kind: OpKind| {
         // Optional attributes are left out half of the time.
         let attrs: Vec<_> = kind
             .attrs()
             .iter()
-            .map(|decl| (attr(decl.kind), if decl.optional { any::<bool>().boxed() } else { Just(true).boxed() }))
+            .map(|decl| (attr(decl.kind, depth), if decl.optional { any::<bool>().boxed() } else { Just(true).boxed() }))
             .collect();
         let build = move |attrs: Vec<(Attr, bool)>| {
             Op::build(kind, &mut |name| {
@@ -151,56 +156,113 @@ fn ty() -> BoxedStrategy<Type> {
 #[derive(Clone, Debug)]
 struct Part {
     op: Op,
-    picks: Vec<prop::sample::Index>,
+    picks: Vec<Index>,
     recent: bool,
     label: Option<Name>,
     ty: Option<Type>,
-    effect: Option<(EffectKind, prop::sample::Index)>,
+    effect: Option<EffectPart>,
 }
 
-fn part() -> BoxedStrategy<Part> {
+#[derive(Clone, Debug)]
+struct EffectPart {
+    kind: EffectKind,
+    picks: Vec<Index>,
+    guard: Option<(Index, Option<Index>)>,
+    /// Its place among the effects so far; the last.
+    place: Option<Index>,
+    /// Whether a value stands for its result.
+    result: bool,
+}
+
+fn effect(depth: usize) -> BoxedStrategy<EffectPart> {
+    let index = any::<Index>;
     let kind = prop_oneof![
-        text().prop_map(|name| EffectKind::Save { name }),
-        prop::option::of(text()).prop_map(|label| EffectKind::Log { label })
+        3 => text().prop_map(|name| EffectKind::Save { name }),
+        3 => prop::option::of(text()).prop_map(|label| EffectKind::Log { label }),
+        2 => (text(), prop_oneof![Just(Type::Opaque), ty()]).prop_map(|(name, returns)| EffectKind::Call { name, returns }),
+        1 => (any::<i64>(), body(depth)).prop_map(|(trip, body)| EffectKind::Loop { trip, body }),
+        1 => prop::option::of(text()).prop_map(|reason| EffectKind::Stop { reason }),
     ];
-    let effect = prop::option::weighted(0.2, (kind, any::<prop::sample::Index>()));
-    let picks = prop::collection::vec(any::<prop::sample::Index>(), 0..4);
-    (op(), picks, any::<bool>(), label(), prop::option::weighted(0.3, ty()), effect)
+    let guard = prop::option::weighted(0.3, (index(), prop::option::of(index())));
+    (kind, prop::collection::vec(index(), 0..4), guard, prop::option::weighted(0.2, index()), any::<bool>())
+        .prop_map(|(kind, picks, guard, place, result)| EffectPart { kind, picks, guard, place, result })
+        .boxed()
+}
+
+fn part(depth: usize) -> BoxedStrategy<Part> {
+    let effect = prop::option::weighted(0.3, effect(depth));
+    let picks = prop::collection::vec(any::<Index>(), 0..4);
+    (op(depth), picks, any::<bool>(), label(), prop::option::weighted(0.3, ty()), effect)
         .prop_map(|(op, picks, recent, label, ty, effect)| Part { op, picks, recent, label, ty, effect })
+        .boxed()
+}
+
+fn fill(graph: &mut Graph, parts: Vec<Part>) {
+    for part in parts {
+        let count = match part.op.kind().arity() {
+            Arity::Exactly(count) => count,
+            Arity::AtLeast(least) => least.max(part.picks.len()),
+        };
+        // Half of the nodes use the values just before them, in order: that is where constants move in.
+        let operands: Vec<NodeId> = (0..if graph.is_empty() { 0 } else { count })
+            .map(|at| match part.picks.get(at) {
+                Some(pick) if !part.recent => NodeId::new(pick.index(graph.len())),
+                _ => NodeId::new((graph.len() + at).saturating_sub(count).min(graph.len() - 1)),
+            })
+            .collect();
+        let id = graph.add(part.op, operands, Span::None);
+        if let Some(label) = part.label {
+            graph.set_label(id, label);
+        }
+        if let Some(ty) = part.ty {
+            graph.write_type(id, ty, Span::None);
+        }
+        let Some(effect) = part.effect else { continue };
+        let pick = |pick: &Index| NodeId::new(pick.index(graph.len()));
+        let operands: Vec<NodeId> = match &effect.kind {
+            EffectKind::Save { .. } | EffectKind::Log { .. } => vec![effect.picks.first().map_or(id, pick)],
+            EffectKind::Call { .. } | EffectKind::Loop { .. } => effect.picks.iter().map(pick).collect(),
+            EffectKind::Stop { .. } => vec![],
+        };
+        let guard = effect.guard.map(|(condition, other)| Guard { condition: pick(&condition), otherwise: other.as_ref().map(pick) });
+        let at = effect.place.map_or(graph.effects.len(), |place| place.index(graph.effects.len() + 1));
+        graph.effects.insert(at, Effect { guard, ..Effect::new(effect.kind, operands, Span::None) });
+        if effect.result {
+            graph.add(Op::EffectResult { entry: at as i64 }, [], Span::None);
+        }
+    }
+}
+
+/// Any body that can be built.
+fn body(depth: usize) -> BoxedStrategy<Body> {
+    let Some(inner) = depth.checked_sub(1) else { return Just(Body::default()).boxed() };
+    let params = prop::collection::vec((prop::option::of(ty()), label()), 1..4);
+    let ends = (prop::collection::vec(any::<Index>(), 0..3), prop::option::of(any::<Index>()));
+    (params, prop::collection::vec(part(inner), 0..6), ends)
+        .prop_map(|(params, mut parts, (results, until))| {
+            let mut graph = Graph::new("");
+            let count = params.len();
+            for (index, (ty, label)) in params.into_iter().enumerate() {
+                let id = graph.add(Op::Param { index: index as i64, ty }, [], Span::None);
+                label.into_iter().for_each(|label| graph.set_label(id, label));
+            }
+            parts.retain(|part| part.op.kind() != OpKind::Param);
+            fill(&mut graph, parts);
+            graph.results = results.iter().take(count - 1).map(|pick| NodeId::new(pick.index(graph.len()))).collect();
+            graph.until = until.map(|pick| NodeId::new(pick.index(graph.len())));
+            Body::new(graph).unwrap()
+        })
         .boxed()
 }
 
 /// Any graph that can be built, well typed or not.
 fn graph() -> BoxedStrategy<Graph> {
     let models = prop::collection::hash_map(text(), text(), 0..3);
-    (text(), models, prop::collection::vec(part(), 0..24))
+    (text(), models, prop::collection::vec(part(2), 0..24))
         .prop_map(|(name, models, parts)| {
             let mut graph = Graph::new(name);
             graph.models = models.into_iter().map(|(name, reference)| ModelDecl { name, reference, span: Span::None }).collect();
-            for part in parts {
-                let count = match part.op.kind().arity() {
-                    Arity::Exactly(count) => count,
-                    Arity::AtLeast(least) => least.max(part.picks.len()),
-                    Arity::Between(least, most) => part.picks.len().clamp(least, most),
-                };
-                // Half of the nodes use the values just before them, in order: that is where constants move in.
-                let operands: Vec<NodeId> = (0..if graph.is_empty() { 0 } else { count })
-                    .map(|at| match part.picks.get(at) {
-                        Some(pick) if !part.recent => NodeId::new(pick.index(graph.len())),
-                        _ => NodeId::new((graph.len() + at).saturating_sub(count).min(graph.len() - 1)),
-                    })
-                    .collect();
-                let id = graph.add(part.op, operands, Span::None);
-                if let Some(label) = part.label {
-                    graph.set_label(id, label);
-                }
-                if let Some(ty) = part.ty {
-                    graph.write_type(id, ty, Span::None);
-                }
-                if let Some((kind, pick)) = part.effect {
-                    graph.effects.push(Effect::new(kind, [NodeId::new(pick.index(graph.len()))], Span::None));
-                }
-            }
+            fill(&mut graph, parts);
             graph
         })
         .boxed()
@@ -236,11 +298,11 @@ proptest! {
 
     #[test]
     fn given_types_are_printed(graph in graph(), ty in ty()) {
-        let types = vec![ty; graph.len()];
+        let types = Types { nodes: vec![ty; graph.len()], ..Types::default() };
         let again = read(&print_with(&graph, Some(&types), Style { inline: false, align: true }));
         prop_assert_eq!(&again, &graph);
         prop_assert_eq!(again.written_types().len(), graph.len());
-        prop_assert!(again.written_types().iter().all(|(_, written, _)| *written == types[0]));
+        prop_assert!(again.written_types().iter().all(|(_, written, _)| *written == types.nodes[0]));
     }
 }
 
@@ -257,7 +319,17 @@ graph @patch models { m: "smollm2", "b c": "llama@bf16" } {
   %e = tensor<0x3xu8>()
   %n = rms_norm(%x, get(%7) {index: 0}) {eps: 1e-5}
   log "hello", argmax(select(true, %n, 2.5)) {dim: none, keepdim: true}
-  save sum(%"w 1") {dims: [0, -1]} as "t2"
+  %r = loop(%b, %x) {trip: 4} (%i, %f: forward<m, 1xT after P>, %x) {
+    %g = extend(%f, %i)
+    do loop(%x) {trip: 2} (%j, %y) {
+      log "inside", %y
+    }
+    until eq(%i, 0)
+    yield %g, %x
+  } : (str, opaque)
+  %s = do call(%r, 1) {name: "step", returns: tensor<1xi64>} if true else %c
+  stop "why" if false
+  save sum(%"w 1") {dims: [0, -1]} as "t2" if eq(%s, 3)
 }
 "#;
 
@@ -285,6 +357,11 @@ fn no_text_panics() {
         "const {value: ",
         "1e999",
         "models {",
+        "do call() {name: \"f\"}",
+        "loop(%x) {trip: 2} (%i, %x) {",
+        "yield",
+        "until %x",
+        "if %x else",
     ];
     for round in 0..6_000 {
         let mut text: Vec<char> = SAMPLE.chars().collect();
@@ -324,6 +401,12 @@ fn depth_and_size_have_limits() {
     ] {
         let codes: Vec<_> = parse(&text).diagnostics.iter().map(|diagnostic| diagnostic.code.name()).collect();
         assert_eq!(codes, ["E4001"], "{}", &text[..60]);
+    }
+    let nested = |depth: usize| body(&format!("{}{}", "do loop() {trip: 1} (%i) {\n".repeat(depth), "}\n".repeat(depth)));
+    assert_eq!(read(&nested(MAX_LOOP_NESTING)).effects.len(), 1);
+    for depth in [MAX_LOOP_NESTING + 1, deep] {
+        let codes: Vec<_> = parse(&nested(depth)).diagnostics.iter().map(|diagnostic| diagnostic.code.name()).collect();
+        assert_eq!(codes, ["E4001"]);
     }
     let most = body(&format!("%x = {}1{}", "neg(".repeat(200), ")".repeat(200)));
     assert_eq!(read(&most).len(), 201);

@@ -36,9 +36,9 @@ struct Segment {
 }
 
 impl Pass {
-    pub(super) fn new(model: Name, tokens: Tensor) -> Pass {
-        let (batch, length) = (tokens.shape()[0], tokens.shape()[1]);
-        Pass { model, batch, segments: vec![Segment { length, tokens: Some(tokens), writes: HashMap::new() }], nodes: HashMap::new() }
+    pub(super) fn new(model: Name, tokens: Tensor, context: usize) -> Result<Pass, Diagnostic> {
+        let [batch, _] = *tokens.shape() else { return Err(failed("token ids are [batch, tokens]")) };
+        Pass { model, batch, segments: vec![], nodes: HashMap::new() }.extended(tokens, context)
     }
 
     /// The forward of an applied module, which has no tokens.
@@ -50,6 +50,10 @@ impl Pass {
         let [batch, length] = tokens.shape() else { return Err(failed("token ids are [batch, tokens]")) };
         if *batch != self.batch {
             return Err(failed(format!("{} sequences cannot go on with tokens for {batch}", self.batch)));
+        }
+        // In the body of a loop, nobody may have known before.
+        if *batch == 0 || *length == 0 {
+            return Err(Diagnostic::error(Code::E2004, "a forward needs at least one sequence and one token"));
         }
         if self.length() + length > context {
             let message = format!("{} tokens are more than the model's context of {context}", self.length() + length);
@@ -67,6 +71,12 @@ impl Pass {
         }
         // What was evaluated of the other forward may depend on what is now written.
         Pass { model: self.model.clone(), batch: self.batch, segments, nodes: HashMap::new() }
+    }
+
+    /// The numbers of sequences, of tokens of each, and of those before them.
+    pub(super) fn sizes(&self) -> [usize; 3] {
+        let tokens = self.segments.last().map_or(0, |segment| segment.length);
+        [self.batch, tokens, self.length() - tokens]
     }
 
     fn length(&self) -> usize {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::{
     attr::{Attr, AttrKind, Float, Reduction},
-    graph::{Body, Graph},
+    graph::Body,
     infer::infer,
     op::{Arity, OpKind, Scope},
     types::{DType, Dim},
@@ -228,8 +228,8 @@ fn evaluation_follows_inference() {
                         Attr::Type(Type::tensor(DType::F32, [Dim::known(int().clamp(0, 3)), Dim::known(2)]))
                     }
                     AttrKind::DType | AttrKind::OptionalDType => Attr::DType(DType::ALL[int().rem_euclid(8) as usize]),
-                    AttrKind::Name => Attr::Name(dice.pick(&["name", "{}", "{} {{}} {}", "ij->ji", "...i,i...->i...", "ab"]).into()),
-                    AttrKind::Body => Attr::Body(Body::new(Graph::new(""))),
+                    AttrKind::Name => Attr::Name(dice.pick(&["name", "{}", "{} {{}} {}", "ij->ji", "...i,...i->...i", "ab"]).into()),
+                    AttrKind::Body => Attr::Body(Body::default()),
                     AttrKind::Literal => Attr::Literal(Literal::from(&Tensor::scalar(int()))),
                     AttrKind::Reduction => Attr::Reduction(Reduction::ALL[int().rem_euclid(4) as usize]),
                 })

@@ -168,13 +168,22 @@ impl<'a> Parser<'a> {
     /// open and is no operation.
     fn is_misplaced(&self) -> bool {
         let text = self.text_of(self.token);
-        text == "as" || (self.token.first && self.depth == 0 && !self.begins_literal() && operation(text).is_none())
+        matches!(text, "as" | "if" | "else") || (self.token.first && self.depth == 0 && !self.begins_literal() && operation(text).is_none())
     }
 
     fn call(&mut self) -> Read<Value> {
         let name = self.token;
         let text = self.text_of(name);
         let Some(kind) = operation(text) else { return Err(self.unknown_operation()) };
+        let parts = self.parts(kind, name, false)?;
+        let span = self.span_from(name.start);
+        Ok(parts.map(|(op, operands)| self.graph.add(op, operands, span)))
+    }
+
+    /// Reads a call from its operation on, `name`; nothing where something in it is bad. `effects` says whether `do` stands
+    /// before it.
+    pub(super) fn parts(&mut self, kind: OpKind, name: Token, effects: bool) -> Read<Option<(Op, Operands)>> {
+        let text = self.text_of(name);
         self.depth += 1;
         if self.depth > MAX_NESTING {
             let error = Diagnostic::error(Code::E4001, format!("calls are nested more than {MAX_NESTING} deep"));
@@ -199,17 +208,21 @@ impl<'a> Parser<'a> {
             let shown = if open.end - open.start > 40 { "…" } else { self.text_of(open) };
             return Err(self.report(error.help(format!("operands stand in parentheses: `{text}({shown})`"))));
         }
-        let op = self.attributes(kind, name)?;
+        let op = self.attributes(kind, name, effects)?;
         self.depth -= 1;
         // What uses a bad value is bad, and silently so.
-        let span = self.span_from(name.start);
-        Ok((!bad).then(|| self.graph.add(op, operands, span)))
+        Ok(op.filter(|_| !bad).map(|op| (op, operands)))
     }
 
     fn unknown_operation(&mut self) -> Reported {
         let name = self.token;
         let text = self.text_of(name);
         let next = self.ahead();
+        if text == "do" {
+            let error = Diagnostic::error(Code::E0001, "`do` stands at the beginning of a statement, or after `=`");
+            let error = error.label(self.span(name), "not an operand");
+            return self.report(error.help("give the result a name: `%x = do call(…)`"));
+        }
         if matches!(next, Kind::Punct(b'=' | b':')) && !name.first {
             let error = Diagnostic::error(Code::E0001, format!("expected an operand, found the attribute {}", quote(text)));
             let error = error.label(self.span(name), "not an operand");
@@ -230,8 +243,9 @@ impl<'a> Parser<'a> {
         self.report(error)
     }
 
-    /// Reads `{dim: 1, start: -1}`, which may be missing where nothing needs to be said.
-    fn attributes(&mut self, kind: OpKind, name: Token) -> Read<Op> {
+    /// Reads `{dim: 1, start: -1}`, which may be missing where nothing needs to be said, and the body of a loop: nothing where
+    /// that is bad.
+    fn attributes(&mut self, kind: OpKind, name: Token, effects: bool) -> Read<Option<Op>> {
         let decls = kind.attrs();
         let mut given: SmallVec<[(&'static str, Token, Option<Attr>); 4]> = SmallVec::new();
         let open = self.token;
@@ -242,7 +256,7 @@ impl<'a> Parser<'a> {
                 if at.kind != Kind::Ident {
                     return Err(self.unexpected("the name of an attribute"));
                 }
-                let Some(decl) = decls.iter().find(|decl| decl.name == self.text_of(at)) else {
+                let Some(decl) = named(kind).find(|decl| decl.name == self.text_of(at)) else {
                     return Err(self.unknown_attribute(kind));
                 };
                 if let Some((_, first, _)) = given.iter().find(|(name, ..)| *name == decl.name) {
@@ -262,8 +276,13 @@ impl<'a> Parser<'a> {
                 more = self.separator(b'}', open, "the attributes")?;
             }
         }
+        if let Some(decl) = decls.iter().find(|decl| decl.kind == AttrKind::Body) {
+            let at = self.token;
+            let Some(body) = self.body(name, effects)? else { return Ok(None) };
+            given.push((decl.name, at, Some(Attr::Body(body))));
+        }
         let mut get = |name: &'static str| given.iter_mut().find(|(given, ..)| *given == name).and_then(|(.., value)| value.take());
-        Op::build(kind, &mut get).map_err(|wrong| {
+        Op::build(kind, &mut get).map(Some).map_err(|wrong| {
             let error = match wrong {
                 AttrError::Missing(attr) => {
                     let error = Diagnostic::error(Code::E0005, format!("`{}` needs the attribute `{attr}`", kind.name()));
@@ -289,7 +308,7 @@ impl<'a> Parser<'a> {
         let text = self.text_of(self.token);
         let error = Diagnostic::error(Code::E0005, format!("`{}` has no attribute {}", kind.name(), quote(text)));
         let error = error.label(self.span(self.token), format!("not an attribute of `{}`", kind.name()));
-        let names = kind.attrs().iter().map(|decl| decl.name);
+        let names = named(kind).map(|decl| decl.name);
         let near = suggest(error.clone(), text, names.clone());
         let error = if !near.help.is_empty() {
             near
@@ -389,6 +408,11 @@ impl<'a> Parser<'a> {
         };
         self.report(error)
     }
+}
+
+/// The attributes of an operation that stand in braces, under their names: not the body of a loop.
+fn named(kind: OpKind) -> impl Iterator<Item = &'static AttrDecl> + Clone {
+    kind.attrs().iter().filter(|decl| decl.kind != AttrKind::Body)
 }
 
 /// The first sentence of what an attribute means.

@@ -12,7 +12,8 @@ use super::{
 use crate::{
     code::Code,
     diagnostic::{Diagnostic, Span},
-    graph::{Effect, EffectKind, Graph, ModelDecl, NodeId},
+    graph::{Graph, ModelDecl, NodeId},
+    op::Op,
     types::Name,
 };
 
@@ -47,14 +48,39 @@ pub(super) struct Parser<'a> {
     pub(super) token: Token,
     /// Where the token before `token` ended.
     end: usize,
+    /// The graph that statements go to: the program, or the body of a loop.
     pub(super) graph: Graph,
-    /// Of calls, in the current statement.
+    /// Of calls, in the current statement and those around it.
     pub(super) depth: usize,
     diagnostics: Vec<Diagnostic>,
+    /// The names of the current graph.
     values: HashMap<Cow<'a, str>, Definition>,
     /// Names that were used without a definition, and the diagnostic about it.
     undefined: HashMap<Cow<'a, str>, usize>,
+    /// How the current body ends, as far as that was read.
+    pub(super) ending: Ending,
+    /// What is around the current body.
+    pub(super) outer: Vec<Scope<'a>>,
+    /// The text ended inside a body, which was reported.
+    unclosed: bool,
     names: HashMap<&'a str, Name>,
+}
+
+/// What a graph is read into, while the body of one of its loops is.
+pub(super) struct Scope<'a> {
+    graph: Graph,
+    values: HashMap<Cow<'a, str>, Definition>,
+    undefined: HashMap<Cow<'a, str>, usize>,
+    ending: Ending,
+}
+
+/// The end of a body.
+#[derive(Default)]
+pub(super) struct Ending {
+    pub(super) yielded: Option<Span>,
+    pub(super) until: Option<Span>,
+    /// A mistake in it was reported.
+    pub(super) broken: bool,
 }
 
 pub(super) fn parse(text: &str) -> Parsed {
@@ -74,6 +100,9 @@ pub(super) fn parse(text: &str) -> Parsed {
         diagnostics: vec![],
         values: HashMap::new(),
         undefined: HashMap::new(),
+        ending: Ending::default(),
+        outer: vec![],
+        unclosed: false,
         names: HashMap::new(),
     };
     parser.file();
@@ -201,7 +230,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The name in a token with a sigil.
-    fn sigil_name(&mut self, token: Token) -> Read<Cow<'a, str>> {
+    pub(super) fn sigil_name(&mut self, token: Token) -> Read<Cow<'a, str>> {
         let text = &self.text_of(token)[1..];
         if text.starts_with('"') { self.unquote(token, 1) } else { Ok(Cow::Borrowed(text)) }
     }
@@ -285,7 +314,9 @@ impl<'a> Parser<'a> {
         self.token = self.lexer.next();
         let (mut braces, mut others) = (0usize, 0usize);
         loop {
-            match self.token.kind {
+            let kind = self.token.kind;
+            match kind {
+                Kind::Punct(b'{') if self.skip_body() => {}
                 Kind::Punct(b'{') => braces += 1,
                 Kind::Punct(b'}') => braces = braces.saturating_sub(1),
                 Kind::Punct(b'(' | b'[') => others += 1,
@@ -301,12 +332,30 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// Goes to the brace that closes a body, if one opens here and is closed.
+    fn skip_body(&mut self) -> bool {
+        let start = (self.lexer, self.token, self.end);
+        self.advance();
+        if self.token.first && (self.is(b'}') || self.begins_statement()) {
+            let mut open = 1usize;
+            while self.token.kind != Kind::End {
+                open = open + usize::from(self.is(b'{')) - usize::from(self.is(b'}'));
+                if open == 0 {
+                    return true;
+                }
+                self.advance();
+            }
+        }
+        (self.lexer, self.token, self.end) = start;
+        false
+    }
+
     /// Whether the current token begins a statement, as far as that can be told.
     pub(super) fn begins_statement(&self) -> bool {
         match self.token.kind {
             Kind::Value => self.ahead() == Kind::Punct(b'='),
             Kind::Ident => match self.text_of(self.token) {
-                "save" => true,
+                "save" | "do" | "stop" | "until" | "yield" => true,
                 // Also an operation.
                 "log" => self.ahead() != Kind::Punct(b'('),
                 _ => false,
@@ -397,26 +446,34 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// Reads statements to the end of the graph. Without `open`, the head of the file was wrong.
-    fn statements(&mut self, open: Option<Token>) {
-        while !self.is_full() {
+    /// Reads statements to the end of the graph, or of the body. Without `open`, the head of the file was wrong.
+    pub(super) fn statements(&mut self, open: Option<Token>) {
+        let depth = self.depth;
+        while !self.is_full() && !self.unclosed {
             match (self.token.kind, open) {
                 (Kind::End, None) => return,
                 (Kind::End, Some(open)) => {
-                    let error = self.unexpected_diagnostic("`}`").label(self.span(open), "the graph begins here");
+                    let what = if self.outer.is_empty() { "the graph begins here" } else { "the body begins here" };
+                    let error = self.unexpected_diagnostic("`}`").label(self.span(open), what);
                     self.report(error);
+                    self.unclosed = true;
                     return;
                 }
-                (Kind::Punct(b'}'), Some(_)) => return self.after_graph(),
+                (Kind::Punct(b'}'), Some(_)) if self.outer.is_empty() => return self.after_graph(),
+                (Kind::Punct(b'}'), Some(_)) => {
+                    self.advance();
+                    return;
+                }
                 (Kind::Punct(b'}'), None) => {
                     self.advance();
                 }
                 _ => {
                     let start = self.token.start;
-                    self.depth = 0;
-                    if self.statement().is_err() {
+                    self.depth = depth;
+                    if self.statement().is_err() && !self.unclosed {
                         self.recover(start);
                     }
+                    self.depth = depth;
                 }
             }
         }
@@ -445,6 +502,10 @@ impl<'a> Parser<'a> {
             Kind::Ident => match self.text_of(self.token) {
                 "save" => self.save(),
                 "log" => self.log(),
+                "do" => self.do_statement(),
+                "stop" => self.stop(),
+                "until" => self.until(),
+                "yield" => self.yield_statement(),
                 _ => Err(self.not_a_statement()),
             },
             _ if self.token.first => Err(self.unexpected("a statement: `%x = …`, `save %x as \"name\"` or `log %x`")),
@@ -480,8 +541,8 @@ impl<'a> Parser<'a> {
         } else {
             let found = Diagnostic::error(Code::E0001, format!("expected a statement, found {}", quote(text)));
             let error = found.label(self.span(self.token), "not a statement");
-            let error = if text.len() < 100 { error.suggest(text, ["save", "log"]) } else { error };
-            error.help("statements are `%x = …`, `save %x as \"name\"` and `log %x`")
+            let error = if text.len() < 100 { error.suggest(text, ["save", "log", "stop", "until", "yield"]) } else { error };
+            error.help("statements are `%x = …`, `save %x as \"name\"`, `log %x`, `do call(…)` and `stop`")
         };
         self.report(error)
     }
@@ -518,6 +579,7 @@ impl<'a> Parser<'a> {
                 let error = error.label(self.span(start), "this value has its name");
                 Err(self.report(error.help(format!("use {} in the place of {second}", quote(what)))))
             }
+            Kind::Ident if self.is_word("do") => self.effect_result(),
             _ => self.operand("an operation or a literal"),
         };
         // The name is known from here on even if its value is not.
@@ -538,7 +600,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn define(&mut self, name: Cow<'a, str>, token: Token, value: Value, keep: bool) {
+    pub(super) fn define(&mut self, name: Cow<'a, str>, token: Token, value: Value, keep: bool) {
         let span = self.span(token);
         match self.values.entry(name) {
             Entry::Vacant(entry) => {
@@ -574,7 +636,14 @@ impl<'a> Parser<'a> {
             let error =
                 Diagnostic::error(Code::E0002, format!("there is no value {}", quote(&shown))).label(self.span(token), "not defined");
             let names = self.similar_names(&name);
-            let error = if names.is_empty() { error } else { error.suggest(&shown, names.iter().map(|name| &**name)) };
+            let around = self.outer.iter().rev().find_map(|scope| scope.values.get(&name));
+            let error = match around {
+                Some(around) => error
+                    .label(around.span.clone(), "this value is outside of the body")
+                    .help(format!("the body of a loop sees its parameters only: make {} an operand of the loop", quote(&shown))),
+                None if names.is_empty() => error,
+                None => error.suggest(&shown, names.iter().map(|name| &**name)),
+            };
             self.undefined.insert(name, self.diagnostics.len());
             self.report(error);
         }
@@ -593,50 +662,50 @@ impl<'a> Parser<'a> {
         names.sort();
         names
     }
+}
 
-    /// `save %x as "name"`
-    fn save(&mut self) -> Read<()> {
-        let start = self.advance().start;
-        if self.is(b'(') {
-            let error = self.unexpected_diagnostic("the value to save");
-            return Err(self.report(error.help("`save` is no operation: write `save %x as \"x\"`")));
-        }
-        let value = self.operand("the value to save")?;
-        if !self.is_word("as") {
-            let error = self.unexpected_diagnostic("`as` and a name");
-            return Err(self.report(error.help("a saved value has a name in the results: `save %x as \"x\"`")));
-        }
-        self.advance();
-        let name = self.string("a name in quotes")?;
-        self.effect(EffectKind::Save { name }, value, start);
-        Ok(())
+/// Graphs inside graphs.
+impl<'a> Parser<'a> {
+    /// Begins the graph of a body.
+    pub(super) fn enter(&mut self) {
+        self.outer.push(Scope {
+            graph: std::mem::replace(&mut self.graph, Graph::new("")),
+            values: std::mem::take(&mut self.values),
+            undefined: std::mem::take(&mut self.undefined),
+            ending: std::mem::take(&mut self.ending),
+        });
     }
 
-    /// `log %x`, `log "label", %x`
-    fn log(&mut self) -> Read<()> {
-        let start = self.advance().start;
-        if self.is(b'(') {
-            let error = Diagnostic::error(Code::E0001, "a statement cannot begin with an operation")
-                .label(Span::text(start, start + 3), "this reads as the operation `log`, whose value needs a name")
-                .help("to show a value, write `log %x`; for the logarithm, `%y = log(%x)`");
-            return Err(self.report(error));
+    /// Goes back to the graph around the current one, which is returned with the way it ends.
+    pub(super) fn leave(&mut self) -> (Graph, Ending) {
+        self.explain_undefined();
+        let around = self.outer.pop().unwrap_or_else(|| unreachable!("what was entered is left"));
+        (self.values, self.undefined) = (around.values, around.undefined);
+        (std::mem::replace(&mut self.graph, around.graph), std::mem::replace(&mut self.ending, around.ending))
+    }
+
+    /// Reads `(%i, %x: tensor<1xNxf32>)`: the parameters of a body.
+    pub(super) fn parameters(&mut self) -> Read<()> {
+        let open = self.token;
+        self.expect(b'(', "`(` and the names of the body's parameters, such as `(%i, %x)`")?;
+        let mut more = !self.is(b')');
+        if !more {
+            return Err(self.unexpected("the name of the iteration's number, such as `%i`"));
         }
-        let label = if self.token.kind == Kind::Str && self.ahead() == Kind::Punct(b',') {
-            let label = self.string("a label")?;
+        while more {
+            let token = self.token;
+            if token.kind != Kind::Value {
+                return Err(self.unexpected("the name of a parameter, such as `%x`"));
+            }
             self.advance();
-            Some(label)
-        } else {
-            None
-        };
-        let value = self.operand("the value to log")?;
-        self.effect(EffectKind::Log { label }, value, start);
-        Ok(())
-    }
-
-    fn effect(&mut self, kind: EffectKind, value: Value, start: usize) {
-        if let Some(value) = value {
-            let span = self.span_from(start);
-            self.graph.effects.push(Effect::new(kind, [value], span));
+            let name = self.sigil_name(token)?;
+            let ty = if self.eat(b':') { Some(self.ty(0)?) } else { None };
+            let index = i64::try_from(self.graph.len()).unwrap_or(i64::MAX);
+            let span = self.span_from(token.start);
+            let id = self.graph.add(Op::Param { index, ty }, [], span);
+            self.define(name, token, Some(id), !is_digits(&self.text_of(token)[1..]));
+            more = self.separator(b')', open, "the parameters")?;
         }
+        Ok(())
     }
 }

@@ -15,10 +15,11 @@ use super::{
 };
 use crate::{
     attr::{Attr, AttrKind, Float, Literal, Reduction, TensorLiteral},
-    graph::{Body, EffectKind, Graph, Node, NodeId},
+    graph::{Body, Effect, EffectKind, Graph, Node, NodeId},
     op::{Op, OpKind},
     tensor::{Tensor, on_elements},
     types::{DType, Dim, Name, TensorType, Type},
+    verify::{LoopId, Types},
 };
 
 /// Constants with more elements stand on a line of their own.
@@ -49,7 +50,7 @@ fn defaults(kind: OpKind) -> &'static [Option<Attr>] {
                     AttrKind::Ints => Attr::Ints(vec![]),
                     AttrKind::Dims => Attr::Dims(vec![]),
                     AttrKind::Literal => Attr::Literal(Literal::Str("".into())),
-                    AttrKind::Body => Attr::Body(Body::new(Graph::new(""))),
+                    AttrKind::Body => Attr::Body(Body::default()),
                     AttrKind::Reduction => Attr::Reduction(Reduction::None),
                 })
             };
@@ -61,37 +62,46 @@ fn defaults(kind: OpKind) -> &'static [Option<Attr>] {
     ALL.get(kind as usize).map_or(&[], |defaults| defaults)
 }
 
-pub(super) fn print(graph: &Graph, types: Option<&[Type]>, style: Style) -> String {
-    let written = written_types(graph, types);
-    let inlined = if style.inline { inlined(graph, &written) } else { vec![false; graph.len()] };
-    let mut printer = Printer { graph, names: names(graph, &inlined), inlined, out: String::with_capacity(64 * graph.len() + 64) };
-    printer.head();
-    // Where lines begin that have a type, and where the type does.
-    let mut typed: Vec<(usize, usize)> = vec![];
-    let mut effects = 0;
-    for (id, node) in graph.nodes() {
-        if !printer.inlined[id.index()] {
-            let start = printer.out.len();
-            printer.line(id, node);
-            let ty = match types {
-                Some(types) => types.get(id.index()),
-                None => written.get(&id).copied(),
-            };
-            if let Some(ty) = ty {
-                typed.push((start, printer.out.len()));
-                printer.out.push_str("  : ");
-                print_type(&mut printer.out, ty);
-            }
-            printer.out.push('\n');
-        }
-        effects += printer.effects(effects, id);
+pub(super) fn print(graph: &Graph, types: Option<&Types>, style: Style) -> String {
+    let mut out = Output { text: String::with_capacity(64 * graph.len() + 64), line: 0, typed: vec![] };
+    head(&mut out.text, graph);
+    Printer::new(&mut out, graph, types, style, 1).statements(0);
+    out.text.push_str("}\n");
+    if style.align { align(&out.text, &out.typed) } else { out.text }
+}
+
+fn head(out: &mut String, graph: &Graph) {
+    out.push_str("graph @");
+    name(out, &graph.name);
+    for (at, model) in graph.models.iter().enumerate() {
+        out.push_str(if at == 0 { " models { " } else { ", " });
+        name(out, &model.name);
+        out.push_str(": ");
+        string(out, &model.reference);
     }
-    printer.out.push_str("}\n");
-    if style.align { align(&printer.out, &typed) } else { printer.out }
+    out.push_str(if graph.models.is_empty() { " {\n" } else { " } {\n" });
+}
+
+/// For each entry of the effect list, the value that is printed as its result, `%x = do …`: the first one that stands after
+/// all that this entry and those before it need, and after the results of those before it.
+fn results(graph: &Graph) -> Vec<Option<NodeId>> {
+    let mut last = None;
+    let last_use: Vec<Option<NodeId>> = graph.effects.iter().map(|effect| (last = effect.uses().max().max(last), last).1).collect();
+    let mut results = vec![None; graph.effects.len()];
+    let mut placed = 0;
+    for (id, node) in graph.nodes() {
+        let Op::EffectResult { entry } = node.op else { continue };
+        let Some(at) = usize::try_from(entry).ok().filter(|at| (placed..results.len()).contains(at)) else { continue };
+        if graph.effects[at].kind.has_result() && last_use[at] < Some(id) {
+            results[at] = Some(id);
+            placed = at + 1;
+        }
+    }
+    results
 }
 
 /// The types that the program claims, where they are to be printed or must not be lost.
-fn written_types<'g>(graph: &'g Graph, types: Option<&[Type]>) -> HashMap<NodeId, &'g Type> {
+fn written_types<'g>(graph: &'g Graph, types: Option<&Types>) -> HashMap<NodeId, &'g Type> {
     let written = if types.is_none() { graph.written_types() } else { &[] };
     // Of several claims the first counts.
     written.iter().rev().map(|(id, ty, _)| (*id, ty)).collect()
@@ -165,69 +175,160 @@ enum PrintedName {
     Label(Name),
 }
 
-struct Printer<'g> {
-    graph: &'g Graph,
-    names: Vec<PrintedName>,
-    inlined: Vec<bool>,
-    out: String,
+/// The text so far.
+struct Output {
+    text: String,
+    /// Where the current line begins.
+    line: usize,
+    /// Where lines begin that have a type, and where the type does.
+    typed: Vec<(usize, usize)>,
 }
 
-impl Printer<'_> {
-    fn head(&mut self) {
-        self.out.push_str("graph @");
-        name(&mut self.out, &self.graph.name);
-        for (at, model) in self.graph.models.iter().enumerate() {
-            self.out.push_str(if at == 0 { " models { " } else { ", " });
-            name(&mut self.out, &model.name);
-            self.out.push_str(": ");
-            string(&mut self.out, &model.reference);
-        }
-        self.out.push_str(if self.graph.models.is_empty() { " {\n" } else { " } {\n" });
+/// Prints a graph, or the body of a loop.
+struct Printer<'g, 'o> {
+    graph: &'g Graph,
+    types: Option<&'g Types>,
+    written: HashMap<NodeId, &'g Type>,
+    names: Vec<PrintedName>,
+    inlined: Vec<bool>,
+    /// The values that stand for the results of effects.
+    results: Vec<Option<NodeId>>,
+    style: Style,
+    /// How many bodies this one stands in, the program included.
+    depth: usize,
+    out: &'o mut Output,
+}
+
+impl<'g, 'o> Printer<'g, 'o> {
+    fn new(out: &'o mut Output, graph: &'g Graph, types: Option<&'g Types>, style: Style, depth: usize) -> Printer<'g, 'o> {
+        let written = written_types(graph, types);
+        let inlined = if style.inline { inlined(graph, &written) } else { vec![false; graph.len()] };
+        let names = names(graph, &inlined);
+        Printer { graph, types, written, names, inlined, results: results(graph), style, depth, out }
     }
 
-    fn line(&mut self, id: NodeId, node: &Node) {
-        self.out.push_str("  ");
-        self.value(id);
-        self.out.push_str(" = ");
-        self.out.push_str(node.op.kind().name());
-        let attrs = node.op.attrs();
-        if !node.operands.is_empty() || attrs.is_empty() {
-            self.out.push('(');
-            for (at, operand) in node.operands.iter().enumerate() {
-                self.out.push_str(if at > 0 { ", " } else { "" });
-                match &self.graph.node(*operand).op {
-                    Op::Const { value } if self.inlined[operand.index()] => literal(&mut self.out, value),
-                    _ => self.value(*operand),
+    /// Prints the nodes after the parameters, and the effects, each where the values that it needs are there first.
+    fn statements(&mut self, params: usize) {
+        let graph = self.graph;
+        let mut next = self.effects(0, params.checked_sub(1).map(NodeId::new));
+        for (id, node) in graph.nodes().skip(params) {
+            if self.inlined[id.index()] {
+                continue;
+            }
+            self.begin();
+            self.value(id);
+            self.out.text.push_str(" = ");
+            match graph.effects.get(next) {
+                Some(effect) if self.results[next] == Some(id) => {
+                    self.effect(next, effect);
+                    next += 1;
+                }
+                _ => {
+                    self.operation(&node.op, &node.operands);
+                    if let Op::Loop { body, .. } = &node.op {
+                        self.body(body, self.types.and_then(|types| types.bodies.get(&LoopId::Node(id))), false);
+                    }
                 }
             }
-            self.out.push(')');
+            let ty = match self.types {
+                Some(types) => types.nodes.get(id.index()),
+                None => self.written.get(&id).copied(),
+            };
+            if let Some(ty) = ty {
+                self.out.typed.push((self.out.line, self.out.text.len()));
+                self.out.text.push_str("  : ");
+                print_type(&mut self.out.text, ty);
+            }
+            self.out.text.push('\n');
+            next = self.effects(next, Some(id));
+        }
+    }
+
+    /// Begins a line.
+    fn begin(&mut self) {
+        self.out.line = self.out.text.len();
+        self.out.text.extend(std::iter::repeat_n("  ", self.depth));
+    }
+
+    fn operation(&mut self, op: &Op, operands: &[NodeId]) {
+        self.out.text.push_str(op.kind().name());
+        let attrs = op.attrs();
+        let calls = matches!(op, Op::Call { .. } | Op::Loop { .. });
+        if !operands.is_empty() || attrs.is_empty() || calls {
+            self.operands(operands);
         }
         let mut before = " {";
-        let kind = node.op.kind();
+        let kind = op.kind();
         for ((attr, default), decl) in attrs.iter().zip(defaults(kind)).zip(kind.attrs()) {
-            if default.as_ref() != Some(attr) {
-                self.out.push_str(before);
-                self.out.push_str(decl.name);
-                self.out.push_str(": ");
+            if default.as_ref() != Some(attr) && decl.kind != AttrKind::Body {
+                self.out.text.push_str(before);
+                self.out.text.push_str(decl.name);
+                self.out.text.push_str(": ");
                 self.attr(attr, decl.name == "model");
                 before = ", ";
             }
         }
         if before == ", " {
-            self.out.push('}');
+            self.out.text.push('}');
         }
     }
 
+    fn operands(&mut self, operands: &[NodeId]) {
+        self.out.text.push('(');
+        for (at, operand) in operands.iter().enumerate() {
+            self.out.text.push_str(if at > 0 { ", " } else { "" });
+            match &self.graph.node(*operand).op {
+                Op::Const { value } if self.inlined[operand.index()] => literal(&mut self.out.text, value),
+                _ => self.value(*operand),
+            }
+        }
+        self.out.text.push(')');
+    }
+
+    /// Prints the body of a loop: its parameters, its statements, and how it ends. `effects` is whether the loop may be there
+    /// for its effects alone.
+    fn body(&mut self, body: &Body, types: Option<&Types>, effects: bool) {
+        let mut inside = Printer::new(self.out, body.graph(), types, self.style, self.depth + 1);
+        inside.out.text.push_str(" (");
+        for (id, ty) in body.params() {
+            inside.out.text.push_str(if id.index() > 0 { ", " } else { "" });
+            inside.value(id);
+            if let Some(ty) = ty {
+                inside.out.text.push_str(": ");
+                print_type(&mut inside.out.text, ty);
+            }
+        }
+        inside.out.text.push_str(") {\n");
+        inside.statements(body.params().count());
+        if let Some(until) = body.graph().until {
+            inside.begin();
+            inside.out.text.push_str("until ");
+            inside.value(until);
+            inside.out.text.push('\n');
+        }
+        if !effects || !body.graph().results.is_empty() {
+            inside.begin();
+            inside.out.text.push_str("yield");
+            for (at, result) in body.graph().results.iter().enumerate() {
+                inside.out.text.push_str(if at > 0 { ", " } else { " " });
+                inside.value(*result);
+            }
+            inside.out.text.push('\n');
+        }
+        self.begin();
+        self.out.text.push('}');
+    }
+
     fn value(&mut self, id: NodeId) {
-        self.out.push('%');
+        self.out.text.push('%');
         match &self.names[id.index()] {
-            PrintedName::Number(number) => push(&mut self.out, format_args!("{number}")),
-            PrintedName::Label(label) => name(&mut self.out, label),
+            PrintedName::Number(number) => push(&mut self.out.text, format_args!("{number}")),
+            PrintedName::Label(label) => name(&mut self.out.text, label),
         }
     }
 
     fn attr(&mut self, attr: &Attr, bare: bool) {
-        let out = &mut self.out;
+        let out = &mut self.out.text;
         match attr {
             Attr::None => out.push_str("none"),
             Attr::Int(value) => push(out, format_args!("{value}")),
@@ -240,36 +341,78 @@ impl Printer<'_> {
             Attr::Ints(values) => sequence(out, "[", values, "]", |out, value| push(out, format_args!("{value}"))),
             Attr::Dims(dims) => sequence(out, "[", dims, "]", |out, dim| push(out, format_args!("{dim}"))),
             Attr::Literal(value) => literal(out, value),
+            // It stands after the attributes.
             Attr::Body(_) => {}
             Attr::Reduction(reduction) => out.push_str(reduction.name()),
         }
     }
 
-    /// Prints the effects from number `from` on whose values are defined once node `id` is; how many.
-    fn effects(&mut self, from: usize, id: NodeId) -> usize {
-        let effects = self.graph.effects.get(from..).unwrap_or_default();
-        let ready = effects.iter().take_while(|effect| effect.uses().all(|used| used <= id));
-        ready
-            .map(|effect| match &effect.kind {
-                EffectKind::Save { name } => {
-                    self.out.push_str("  save ");
-                    self.value(effect.operands[0]);
-                    self.out.push_str(" as ");
-                    string(&mut self.out, name);
-                    self.out.push('\n');
+    /// Prints the effects from number `from` on that have no result and whose values are there with `id`; where that ends.
+    fn effects(&mut self, from: usize, id: Option<NodeId>) -> usize {
+        let mut next = from;
+        let graph = self.graph;
+        while let Some(effect) = graph.effects.get(next).filter(|effect| effect.uses().max() <= id)
+            && self.results[next].is_none()
+        {
+            self.begin();
+            self.effect(next, effect);
+            self.out.text.push('\n');
+            next += 1;
+        }
+        next
+    }
+
+    fn effect(&mut self, at: usize, effect: &Effect) {
+        match &effect.kind {
+            EffectKind::Save { name } => {
+                self.out.text.push_str("save");
+                self.plain_operands(effect);
+                self.out.text.push_str(" as ");
+                string(&mut self.out.text, name);
+            }
+            EffectKind::Log { label } => {
+                self.out.text.push_str("log");
+                if let Some(label) = label {
+                    self.out.text.push(' ');
+                    string(&mut self.out.text, label);
+                    self.out.text.push(',');
                 }
-                EffectKind::Log { label } => {
-                    self.out.push_str("  log ");
-                    if let Some(label) = label {
-                        string(&mut self.out, label);
-                        self.out.push_str(", ");
-                    }
-                    self.value(effect.operands[0]);
-                    self.out.push('\n');
+                self.plain_operands(effect);
+            }
+            EffectKind::Call { name, returns } => {
+                self.out.text.push_str("do ");
+                self.operation(&Op::Call { name: name.clone(), returns: returns.clone() }, &effect.operands);
+            }
+            EffectKind::Loop { trip, body } => {
+                self.out.text.push_str("do ");
+                let types = self.types.and_then(|types| types.bodies.get(&LoopId::Effect(at)));
+                self.operation(&Op::Loop { trip: *trip, body: body.clone() }, &effect.operands);
+                // Among the effects, a loop need not have a value.
+                self.body(body, types, true);
+            }
+            EffectKind::Stop { reason } => {
+                self.out.text.push_str("stop");
+                if let Some(reason) = reason {
+                    self.out.text.push(' ');
+                    string(&mut self.out.text, reason);
                 }
-                EffectKind::Call { .. } | EffectKind::Loop { .. } | EffectKind::Stop { .. } => {}
-            })
-            .count()
+            }
+        }
+        if let Some(guard) = effect.guard {
+            self.out.text.push_str(" if ");
+            self.value(guard.condition);
+            if let Some(other) = guard.otherwise {
+                self.out.text.push_str(" else ");
+                self.value(other);
+            }
+        }
+    }
+
+    fn plain_operands(&mut self, effect: &Effect) {
+        for (at, operand) in effect.operands.iter().enumerate() {
+            self.out.text.push_str(if at > 0 { ", " } else { " " });
+            self.value(*operand);
+        }
     }
 }
 

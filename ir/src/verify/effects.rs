@@ -1,13 +1,13 @@
 //! Invariants of the effect list: operands, guards, results, and that everything is there when it is needed.
 
-use super::{Checker, Found, LoopId};
+use super::{Checker, Found, LoopId, returned};
 use crate::{
     code::Code,
     diagnostic::Diagnostic,
     graph::{Effect, EffectKind, Graph, NodeId},
-    infer::loops,
+    infer::loops::{self, Parameters},
     op::Op,
-    types::{Type, elements},
+    types::{DType, Name, Type, elements},
 };
 
 /// What each entry of the effect list needs, and which value stands for its result.
@@ -16,33 +16,24 @@ pub(super) struct Order {
     results: Vec<Option<NodeId>>,
     /// The last value that the entries up to each one need.
     last_use: Vec<Option<NodeId>>,
-    /// For each value, the number of entries that have to run before it is there.
-    entries_before: Vec<usize>,
 }
 
 impl Order {
     pub(super) fn new(graph: &Graph) -> Order {
         let mut results = vec![None; graph.effects.len()];
-        let mut entries_before: Vec<usize> = Vec::with_capacity(graph.len());
         for (id, node) in graph.nodes() {
-            let before = node.operands.iter().map(|operand| entries_before[operand.index()]).max().unwrap_or(0);
-            entries_before.push(match &node.op {
-                Op::EffectResult { entry } => {
-                    let entry = usize::try_from(*entry).unwrap_or(usize::MAX);
-                    if let Some(result @ None) = results.get_mut(entry) {
-                        *result = Some(id);
-                    }
-                    entry.saturating_add(1)
-                }
-                _ => before,
-            });
+            if let Op::EffectResult { entry } = node.op
+                && let Some(result @ None) = usize::try_from(entry).ok().and_then(|entry| results.get_mut(entry))
+            {
+                *result = Some(id);
+            }
         }
         let mut last = None;
         let last_use = graph.effects.iter().map(|effect| {
             last = effect.uses().max().max(last);
             last
         });
-        Order { last_use: last_use.collect(), results, entries_before }
+        Order { last_use: last_use.collect(), results }
     }
 }
 
@@ -53,6 +44,7 @@ impl Checker {
         graph: &Graph,
         id: NodeId,
         entry: i64,
+        params: Option<&Parameters>,
         order: &Order,
         types: &mut Found,
     ) -> Result<Option<Type>, Diagnostic> {
@@ -60,11 +52,12 @@ impl Checker {
         let Some(effect) = graph.effects.get(at).filter(|effect| effect.kind.has_result() && order.results[at] == Some(id)) else {
             return Err(loops::no_such_result(entry));
         };
-        if order.last_use[at] > Some(id) {
-            return Err(Diagnostic::error(Code::E3006, "the result of an effect stands before what the effect, or one before it, needs")
-                .label(effect.span.clone(), ""));
+        if order.last_use[at] >= Some(id) {
+            let message = "the result of an effect stands above what the effect, or one before it, needs";
+            let error = Diagnostic::error(Code::E3006, message).label(graph.span(id).clone(), "the result");
+            return Err(error.label(effect.span.clone(), "the effect"));
         }
-        let ty = self.result_type(at, effect, types)?;
+        let ty = self.result_type(at, effect, params, types)?;
         match (&ty, effect.guard) {
             (Some(ty), Some(guard)) => match guard.otherwise {
                 None => Err(Diagnostic::error(Code::E3006, "the result is missing where the effect does not run")
@@ -83,32 +76,38 @@ impl Checker {
     }
 
     /// The type of the result of a call or a loop.
-    fn result_type(&mut self, at: usize, effect: &Effect, types: &mut Found) -> Result<Option<Type>, Diagnostic> {
+    fn result_type(
+        &mut self,
+        at: usize,
+        effect: &Effect,
+        params: Option<&Parameters>,
+        types: &mut Found,
+    ) -> Result<Option<Type>, Diagnostic> {
         match &effect.kind {
-            EffectKind::Call { returns, .. } => Ok(Some(returns.clone())),
+            EffectKind::Call { returns, .. } => returned(returns, params).map(Some),
             EffectKind::Loop { trip, body } => match types.all(&effect.operands) {
-                Some(operands) => self.a_loop(LoopId::Effect(at), *trip, body, &operands, types),
+                Some(operands) => self.a_loop(LoopId::Effect(at), *trip, body, &operands, params, types),
                 None => Ok(None),
             },
             EffectKind::Save { .. } | EffectKind::Log { .. } | EffectKind::Stop { .. } => Ok(None),
         }
     }
 
-    pub(super) fn effects(&mut self, graph: &Graph, order: &Order, types: &mut Found) {
+    pub(super) fn effects(&mut self, graph: &Graph, params: Option<&Parameters>, order: &Order, types: &mut Found) {
         for (at, effect) in graph.effects.iter().enumerate() {
             // A loop with a result was checked with it.
             if order.results[at].is_none()
-                && let Err(error) = self.result_type(at, effect, types)
+                && let Err(error) = self.result_type(at, effect, params, types)
             {
                 self.found.push(error.or_label(&effect.span));
             }
-            if let Err(error) = self.effect(graph, at, effect, order, types) {
+            if let Err(error) = self.effect(graph, effect, types) {
                 self.found.push(error.or_label(&effect.span));
             }
         }
     }
 
-    fn effect(&mut self, graph: &Graph, at: usize, effect: &Effect, order: &Order, types: &Found) -> Result<(), Diagnostic> {
+    fn effect(&mut self, graph: &Graph, effect: &Effect, types: &Found) -> Result<(), Diagnostic> {
         let (wanted, verb) = match &effect.kind {
             EffectKind::Save { name } => {
                 self.save(name, effect);
@@ -125,23 +124,19 @@ impl Checker {
         if let Some(guard) = effect.guard {
             self.condition(graph, guard.condition, types, "a guard");
         }
-        if let Some(late) = effect.uses().find(|id| order.entries_before[id.index()] > at) {
-            return Err(Diagnostic::error(Code::E3006, "the value needs the result of an effect that runs later")
-                .label(graph.span(late).clone(), ""));
+        if effect.guard.is_some_and(|guard| guard.otherwise.is_some()) && !effect.kind.has_result() {
+            return Err(Diagnostic::error(Code::E3006, "the effect has no result that could be another value where it does not run")
+                .help("leave out `else …`"));
         }
-        let carried = matches!(effect.kind, EffectKind::Loop { .. });
-        let wrong = effect.operands.iter().find_map(|id| types.nodes[id.index()].as_ref().filter(|ty| !carried && !can_leave(ty, effect)));
-        match wrong {
-            Some(ty) => {
-                let error = Diagnostic::error(Code::E3002, format!("{ty} cannot be {verb}")).label(effect.span.clone(), "");
-                let error = error.note("tensors, texts, and tuples and lists of them can leave the place where a program runs");
-                Err(if *ty == Type::Opaque { error } else { error.help("read a hook of the forward: `read(f) {hook: …}`") })
-            }
-            None => Ok(()),
-        }
+        let wrong = effect.operands.iter().filter_map(|id| types.nodes[id.index()].as_ref()).find(|ty| match &effect.kind {
+            EffectKind::Save { .. } | EffectKind::Log { .. } => !can_leave(ty),
+            EffectKind::Call { .. } => ty.holds_forward(),
+            EffectKind::Loop { .. } | EffectKind::Stop { .. } => false,
+        });
+        wrong.map_or(Ok(()), |ty| Err(cannot_leave(ty, verb)))
     }
 
-    fn save(&mut self, name: &crate::types::Name, effect: &Effect) {
+    fn save(&mut self, name: &Name, effect: &Effect) {
         if name.is_empty() {
             let error = Diagnostic::error(Code::E3001, "a save needs a name that is not empty").label(effect.span.clone(), "");
             self.found.push(error.note("results are found by their names"));
@@ -156,23 +151,26 @@ impl Checker {
     /// Checks that a value is one bool.
     pub(super) fn condition(&mut self, graph: &Graph, id: NodeId, types: &Found, what: &str) {
         let Some(ty) = &types.nodes[id.index()] else { return };
-        let one =
-            |ty: &Type| ty.as_tensor().is_some_and(|ty| ty.dtype == crate::types::DType::Bool && elements(&ty.shape).as_known() == Some(1));
-        if !one(ty) {
+        if !ty.as_tensor().is_some_and(|ty| ty.dtype == DType::Bool && elements(&ty.shape).as_known() == Some(1)) {
             let error = Diagnostic::error(Code::E3005, format!("{what} is one bool, but this is {ty}"));
             self.found.push(error.label(graph.span(id).clone(), "").help("compare: `gt(x, 0)`; of several, take `max` or `min`"));
         }
     }
 }
 
-/// Whether a value of this type can leave the place where it was made. What only functions of the user's understand can go
-/// to another one of them.
-fn can_leave(ty: &Type, effect: &Effect) -> bool {
+/// Whether a value of this type can go to the user. What is opaque is understood by the user's functions only.
+fn can_leave(ty: &Type) -> bool {
     match ty {
         Type::Tensor(_) | Type::Str => true,
-        Type::Tuple(parts) => parts.iter().all(|part| can_leave(part, effect)),
-        Type::List(part) => can_leave(part, effect),
-        Type::Opaque => matches!(effect.kind, EffectKind::Call { .. }),
-        Type::Forward(_) => false,
+        Type::Tuple(parts) => parts.iter().all(can_leave),
+        Type::List(part) => can_leave(part),
+        Type::Opaque | Type::Forward(_) => false,
     }
+}
+
+/// The mistake that a value of this type leaves the place where the program runs.
+pub(super) fn cannot_leave(ty: &Type, verb: &str) -> Diagnostic {
+    let error = Diagnostic::error(Code::E3002, format!("{ty} cannot be {verb}"));
+    let error = error.note("tensors, texts, and tuples and lists of them can leave the place where a program runs");
+    if ty.holds_forward() { error.help("read a hook of the forward: `read(f) {hook: …}`") } else { error }
 }

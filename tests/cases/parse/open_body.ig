@@ -1,0 +1,6 @@
+graph @g {
+  %x = 1
+  do loop(%x) {trip: 2} (%i, %x) {
+    log %x
+    do loop(%x) {trip: 2} (%i, %x) {
+      log %x

@@ -1,0 +1,4 @@
+// Invariant 11: a program has no parameters.
+graph @g {
+  %p = param {index: 0}
+}
