@@ -15,7 +15,8 @@
 //! within one.
 //!
 //! **Time.** Every term has one: the last (trace, hook) of which it needs to know what arrives. A hook can be set to
-//! values of its own time or earlier, which is also why there are no cycles.
+//! values of its own time or earlier, which is also why there are no cycles. What a function of the user's returns has the
+//! time at which it is called, so no effect can need the result of a later one.
 //!
 //! The recorder knows nothing of engines and tokenizers. A prompt is a text constant that a later step binds to token ids;
 //! until then the number of tokens is a symbol. Mistakes never panic: they are kept for [`Recorder::program`], and what
@@ -117,6 +118,8 @@ pub struct Recorder {
     constants: HashMap<(Option<ModelId>, Literal), TermId>,
     views: HashMap<(TermId, Op), TermId>,
     effects: Vec<Effect>,
+    /// The condition under which effects happen, innermost last; each implies those before it.
+    guards: Vec<Option<TermId>>,
     /// The last of the traces that have been used.
     used: Option<TraceId>,
     /// How many sizes have been given a symbol of their own.
@@ -157,7 +160,7 @@ struct Term {
     span: Span,
     /// As far as it is known before prompts are bound; nothing if the term is wrong.
     ty: Option<Type>,
-    time: Option<Time>,
+    time: Option<Point>,
     label: Option<Name>,
 }
 
@@ -166,19 +169,36 @@ enum TermKind {
     /// What arrives at a hook, given all that is set at earlier hooks.
     Arrival(Time),
     Op(Op, Vec<TermId>),
+    /// What this effect returns.
+    Result(usize),
 }
 
-/// A point of the program's run.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+/// A hook of a trace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Time {
     trace: TraceId,
     hook: HookId,
 }
 
+/// A point of the program's run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Point {
+    trace: TraceId,
+    moment: Moment,
+}
+
+impl From<Time> for Point {
+    fn from(time: Time) -> Point {
+        Point { trace: time.trace, moment: Moment::At(time.hook) }
+    }
+}
+
 #[derive(Debug)]
 struct Effect {
     kind: EffectKind,
-    value: TermId,
+    operands: Vec<TermId>,
+    /// It happens only if this holds.
+    guard: Option<TermId>,
     span: Span,
     order: Order,
 }
@@ -209,6 +229,7 @@ impl Recorder {
             constants: HashMap::new(),
             views: HashMap::new(),
             effects: vec![],
+            guards: vec![],
             used: None,
             unknowns: 0,
             errors: vec![],
@@ -293,7 +314,7 @@ impl Recorder {
         });
         let time = Time { trace, hook };
         let kind = TermKind::Arrival(time);
-        let arrival = self.term(Term { kind, span: span.clone(), ty: Some(Type::Tensor(ty)), time: Some(time), label: None });
+        let arrival = self.term(Term { kind, span: span.clone(), ty: Some(Type::Tensor(ty)), time: Some(time.into()), label: None });
         let place = PlaceId(self.places.len());
         self.places.push(Place { content: arrival, hook: Some(time), set: None });
         self.traces[trace.0].hooks.insert(hook, HookState { arrival, place });
@@ -391,11 +412,49 @@ impl Recorder {
     /// program order. One whose value depends on no hook of its trace comes after all effects of that trace that are
     /// above it in the program.
     pub fn effect(&mut self, kind: EffectKind, value: &Ref, scope: Scope, span: Span) {
-        let Some(value) = self.current(value) else { return };
+        self.effect_on(kind, &[value], scope, span);
+    }
+
+    /// [`Recorder::effect`] on any number of values, of which the latest hook counts.
+    pub fn effect_on(&mut self, kind: EffectKind, operands: &[&Ref], scope: Scope, span: Span) {
+        if let Some(operands) = operands.iter().map(|operand| self.current(operand)).collect() {
+            self.add_effect(kind, operands, scope, span);
+        }
+    }
+
+    /// Calls a function of the user's as an effect; what it returns is a value of this type, and has the time of the call.
+    pub fn call(&mut self, name: &str, operands: &[&Ref], returns: Type, span: Span) -> Ref {
+        let Some(operands) = operands.iter().map(|operand| self.current(operand)).collect() else { return Ref::poisoned(span) };
+        let kind = EffectKind::Call { name: name.into(), returns: returns.clone() };
+        let effect = self.add_effect(kind, operands, Scope::Value, span.clone());
+        let (trace, moment) = self.effects[effect].order;
+        let time = trace.map(|trace| Point { trace, moment });
+        let term = self.term(Term { kind: TermKind::Result(effect), span: span.clone(), ty: Some(returns), time, label: None });
+        self.place(term, span)
+    }
+
+    /// From here on, effects happen only if a condition holds that is one bool; until [`Recorder::end_guard`].
+    pub fn begin_guard(&mut self, condition: &Ref, span: Span) {
+        let condition = self.current(condition);
+        let both = match (self.guards.last().copied().flatten(), condition) {
+            (Some(outer), Some(inner)) => Some(self.op_term(Op::And {}, vec![outer, inner], span)),
+            (outer, inner) => inner.or(outer),
+        };
+        self.guards.push(both);
+    }
+
+    /// Ends what the last [`Recorder::begin_guard`] began.
+    pub fn end_guard(&mut self) {
+        self.guards.pop();
+    }
+
+    fn add_effect(&mut self, kind: EffectKind, operands: Vec<TermId>, scope: Scope, span: Span) -> usize {
+        let guard = self.guards.last().copied().flatten();
         if let Scope::Trace(trace) = scope {
             self.used = self.used.max(Some(trace));
         }
-        let natural: Option<Order> = self.terms[value.0].time.map(|time| (Some(time.trace), Moment::At(time.hook)));
+        let time = operands.iter().chain(&guard).filter_map(|term| self.terms[term.0].time).max();
+        let natural: Option<Order> = time.map(|time| (Some(time.trace), time.moment));
         let so_far = |trace: Option<TraceId>| {
             let moments = self.effects.iter().filter(|effect| effect.order.0 == trace).map(|effect| effect.order.1);
             (trace, moments.max().unwrap_or(Moment::Begin))
@@ -407,7 +466,8 @@ impl Recorder {
             (Scope::Trace(trace), _) => so_far(Some(trace)),
             (Scope::Session, _) => (self.used, Moment::End),
         };
-        self.effects.push(Effect { kind, value, span, order });
+        self.effects.push(Effect { kind, operands, guard, span, order });
+        self.effects.len() - 1
     }
 
     /// Names what a value is at this point, for the reader of the graph. The first name counts.
@@ -497,15 +557,23 @@ impl Recorder {
     /// Whether a value exists when a hook is set to it; places that are no hooks can be set to anything.
     fn check_time(&self, target: Option<Time>, value: TermId, span: &Span) -> Result<(), Diagnostic> {
         let (Some(target), Some(source)) = (target, self.terms[value.0].time) else { return Ok(()) };
-        if source <= target {
+        if source <= target.into() {
             return Ok(());
         }
-        let name = |time: Time| {
-            let spec = &self.models[self.traces[time.trace.0].model.0].1;
-            spec.hook_info(time.hook).name.clone()
+        let name = |trace: TraceId, hook: HookId| self.models[self.traces[trace.0].model.0].1.hook_info(hook).name.clone();
+        let target_name = name(target.trace, target.hook);
+        let Moment::At(hook) = source.moment else {
+            // It was returned by a function that is called outside of hooks.
+            return Err(Diagnostic::error(
+                Code::E2007,
+                format!("`{target_name}` is set to a value that is there only after its forward pass"),
+            )
+            .label(span.clone(), "set here")
+            .label(self.terms[value.0].span.clone(), "the value")
+            .help("set it in a trace that is opened below this value"));
         };
-        let (target_name, source_name) = (name(target), name(source));
-        let read = self.traces[source.trace.0].hooks.get(&source.hook).map_or(&Span::None, |state| &self.terms[state.arrival.0].span);
+        let source_name = name(source.trace, hook);
+        let read = self.traces[source.trace.0].hooks.get(&hook).map_or(&Span::None, |state| &self.terms[state.arrival.0].span);
         if source.trace == target.trace {
             let message = format!("a value of `{source_name}` is needed at `{target_name}`, which comes before it in the forward pass");
             return Err(Diagnostic::error(Code::E2007, message)

@@ -60,10 +60,10 @@ use irc_ir::{
     model::ModelSpec,
     op::Op,
     tensor::Tensor,
-    types::Name,
+    types::{Name, Type},
 };
 
-use irc_backends::{Backend, Event};
+use irc_backends::{Backend, Event, host::Host};
 
 use crate::recorder::{ModelId, Recorder, Ref, Scope, TraceId};
 use crate::{models::Model, names, run::Results};
@@ -145,6 +145,15 @@ impl Session {
         crate::run::run(self.program()?, &models, backend, on_event)
     }
 
+    /// [`Session::run`] on a backend and for a host of one's choice, whose functions the program may call.
+    ///
+    /// # Errors
+    /// As [`Session::run`]; E3009 if the host does not have a function that the program calls.
+    pub fn run_for(&self, backend: &dyn Backend, host: &mut dyn Host) -> Result<Results, Diagnostics> {
+        let models = self.models.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        crate::run::run_for(self.program()?, &models, backend, host)
+    }
+
     /// Opens a trace of the session's first model; see [`TracedModel::trace`].
     ///
     /// A session without a model is an error (E2002).
@@ -201,6 +210,64 @@ impl Session {
         self.effect(EffectKind::Log { label: Some(label.into()) }, what.into(), Scope::Session, here());
     }
 
+    /// Calls a function of the user's, which [`Session::run_for`] knows by its name, with values; what it returns is of type
+    /// `returns`, [`Type::Opaque`] if only other functions of the user's understand it.
+    ///
+    /// Calls are ordered as logs are: by the latest hook that one of their values depends on, then as in the program. Two
+    /// equal calls are two calls. A hook can be set to what a function returns, if that is not a later one (E2007).
+    ///
+    /// ```
+    /// # use irc::{backends::{host::Functions, reference::Reference}, ir::{tensor::Tensor, types::{DType, Type}}, models::Model};
+    /// let model = Model::open("induction")?;
+    /// let session = model.session();
+    /// let trace = session.trace("Eiffel Paris Eiffel");
+    /// let next = trace.hook("lm_head.output").at((.., -1)).argmax(-1);
+    /// let surprise = session.call("surprise", [&next], Type::tensor(DType::F32, []));
+    /// session.when(surprise.gt(0.5), || session.stop("too surprising"));
+    /// next.save("next");
+    ///
+    /// let mut host = Functions::new(|event| println!("{event:?}"));
+    /// host.add("surprise", |operands| Ok(Tensor::scalar(if operands[0].as_tensor().is_some() { 0.25f32 } else { 1.0 }).into()));
+    /// let results = session.run_for(&Reference, &mut host)?;
+    /// assert_eq!(model.decode(results.ints("next")?), " Paris");
+    /// assert!(results.stopped().is_none());
+    /// # Ok::<(), irc::ir::diagnostic::Diagnostics>(())
+    /// ```
+    #[track_caller]
+    pub fn call(&self, name: &str, operands: impl IntoIterator<Item: Into<Operand>>, returns: Type) -> Value {
+        self.value(|session, span| {
+            let operands = session.resolve(operands.into_iter().map(Into::into).collect(), span.clone());
+            session.record().call(name, &operands.iter().collect::<Vec<_>>(), returns, span)
+        })
+    }
+
+    /// [`Session::call`] of a function without effects: it is called when its value is needed, once for equal calls, or not
+    /// at all.
+    #[track_caller]
+    pub fn call_pure(&self, name: &str, operands: impl IntoIterator<Item: Into<Operand>>, returns: Type) -> Value {
+        self.compute(Op::Call { name: name.into(), returns }, operands.into_iter().map(Into::into).collect())
+    }
+
+    /// Ends the program here: what was saved before is returned, later saves, logs and calls do not happen. Its place is that
+    /// of [`Session::log`].
+    #[track_caller]
+    pub fn stop<'a>(&self, reason: impl Into<Option<&'a str>>) {
+        let kind = EffectKind::Stop { reason: reason.into().map(Into::into) };
+        self.record().effect_on(kind, &[], Scope::Session, here());
+    }
+
+    /// Saves, logs, calls and stops inside `effects` happen only if a condition, one bool, holds when the program runs. They are
+    /// recorded in any case; what a call returns that may not happen cannot be used (E3006).
+    #[track_caller]
+    pub fn when(&self, condition: impl Into<Operand>, effects: impl FnOnce()) {
+        let span = here();
+        let condition = self.resolve(vec![condition.into()], span.clone()).remove(0);
+        self.record().begin_guard(&condition, span);
+        // Also where `effects` panics.
+        let _end = EndGuard(self);
+        effects();
+    }
+
     /// The program as recorded so far. Prompts are text constants in it, to be bound to token ids before it is verified.
     ///
     /// # Errors
@@ -235,6 +302,15 @@ impl Session {
     fn effect(&self, kind: EffectKind, what: Operand, scope: Scope, span: Span) {
         let value = self.resolve(vec![what], span.clone()).remove(0);
         self.record().effect(kind, &value, scope, span);
+    }
+}
+
+/// Ends the guard of a session when it goes.
+struct EndGuard<'a>(&'a Session);
+
+impl Drop for EndGuard<'_> {
+    fn drop(&mut self) {
+        self.0.record().end_guard();
     }
 }
 
@@ -366,6 +442,16 @@ impl Trace {
     pub fn log(&self, what: impl Into<Operand>) {
         if let Some(trace) = self.trace {
             self.session.effect(EffectKind::Log { label: None }, what.into(), Scope::Trace(trace), here());
+        }
+    }
+
+    /// [`Session::stop`] inside this trace: after its saves, logs and calls that are above this line; inside
+    /// [`Session::when`], at the latest hook that the condition depends on, if that is one of this trace.
+    #[track_caller]
+    pub fn stop<'a>(&self, reason: impl Into<Option<&'a str>>) {
+        if let Some(trace) = self.trace {
+            let kind = EffectKind::Stop { reason: reason.into().map(Into::into) };
+            self.session.record().effect_on(kind, &[], Scope::Trace(trace), here());
         }
     }
 

@@ -151,6 +151,61 @@ fn run_prints_logs_and_saves() {
     assert_eq!(piped.out, quiet.out);
 }
 
+/// Greedy generation, a log in each iteration, until the program stops itself; the prompt of the second forward stands in the
+/// body of a loop.
+const GENERATE: &str = r#"
+graph @generate models { m: "induction" } {
+  %f = forward("<s> Eiffel Paris Buckingham London Eiffel") {model: m}
+  %t = argmax(slice(read(%f) {hook: "lm_head.output"}) {dim: 1, start: -1}) {dim: -1}
+  %r = loop(%f, %t, %t) {trip: 3} (%i, %f: forward<m, 1xT after P>, %t, %all: tensor<1xNxi64>) {
+    %g = extend(%f, %t)
+    %n = argmax(read(%g) {hook: "lm_head.output"}) {dim: -1}
+    until eq(%n, 0)
+    yield %g, %n, cat(%all, %n) {dim: 1}
+  }
+  save get(%r) {index: 2} as "text"
+  do loop() {trip: 5} (%i) {
+    %f = forward("<s> Eiffel Paris Eiffel") {model: m}
+    %n = argmax(slice(read(%f) {hook: "lm_head.output"}) {dim: 1, start: -1}) {dim: -1}
+    log "again", %n
+    save %n as "next"
+    stop "enough" if eq(%i, 1)
+  }
+  save 1 as "never"
+}
+"#;
+
+#[test]
+fn loops_are_checked_dumped_and_run() {
+    let folder = Folder::new("loops");
+    let file = folder.file("generate.ig", GENERATE);
+    let checked = folder.irc(&["check", &file]).ends_with(0);
+    assert!(checked.err.contains("3 forwards, 2 loops, 1 stop, 1 log, 3 saves"), "{}", checked.err);
+    let ran = folder.irc(&["run", &file, "--backend", "reference"]).ends_with(0);
+    assert_eq!(ran.out.lines().filter(|line| line.starts_with("LOG again: ")).count(), 2, "{}", ran.out);
+    assert!(ran.out.contains("text  tensor<1x4xi64>  [3, 4, 5, 2]") && ran.out.contains("next  tensor<1x1xi64>"), "{}", ran.out);
+    assert!(ran.err.contains("the program stopped itself: enough") && !ran.out.contains("never"), "{}{}", ran.out, ran.err);
+    let json = folder.irc(&["run", &file, "--backend", "reference", "--json"]).ends_with(0).json();
+    assert_eq!((&json["stopped"]["reason"], &json["stopped"]["span"]["line"]), (&"enough".into(), &17.into()));
+    let refused = folder.irc(&["run", &file]).ends_with(2);
+    assert!(refused.err.contains("E4005") && refused.err.contains("--backend reference") && refused.out.is_empty(), "{}", refused.err);
+
+    let text = folder.irc(&["dump", &file]).ends_with(0).out;
+    assert!(text.contains(": forward<m, 1x1 after (P+T)>"), "{text}");
+    let again = folder.file("again.ig", &text);
+    assert_eq!(folder.irc(&["dump", &again]).ends_with(0).out, text);
+    let json = folder.irc(&["dump", &file, "--format", "json"]).ends_with(0).json();
+    let body = &json["effects"][1]["body"];
+    assert_eq!((&body["nodes"][0]["op"], &body["effects"][2]["kind"]), (&"param".into(), &"stop".into()));
+    assert_eq!(body["nodes"][2]["type"], "forward<m, 1x4>");
+    let dot = folder.irc(&["dump", &file, "--format", "dot"]).ends_with(0).out;
+    assert!(dot.contains("do loop"), "{dot}");
+
+    let calls = folder.file("calls.ig", "graph @g { do call() {name: \"f\"} }");
+    let ran = folder.irc(&["run", &calls]).ends_with(1);
+    assert!(ran.err.contains("E3009") && ran.err.contains("Functions::add"), "{}", ran.err);
+}
+
 #[test]
 fn run_gives_json_and_files() {
     let folder = Folder::new("json");

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use irc_ir::{
     diagnostic::{Diagnostics, Span},
-    graph::{Effect, Graph, NodeId},
+    graph::{Effect, Graph, Guard, NodeId},
     model::HookId,
     op::Op,
     types::Name,
@@ -22,11 +22,13 @@ impl Recorder {
             return Err(Diagnostics(self.errors.clone()));
         }
         let mut lowering = Lowering::new(self);
-        let mut effects: Vec<_> = self.effects.iter().collect();
-        effects.sort_by_key(|effect| effect.order);
-        for effect in effects {
-            let value = lowering.node(effect.value);
-            lowering.graph.effects.push(Effect::new(effect.kind.clone(), [value], effect.span.clone()));
+        let mut effects: Vec<_> = self.effects.iter().enumerate().collect();
+        effects.sort_by_key(|(_, effect)| effect.order);
+        lowering.entries = effects.iter().enumerate().map(|(entry, (at, _))| (*at, entry)).collect();
+        for (_, effect) in effects {
+            let operands: Vec<NodeId> = effect.operands.iter().map(|operand| lowering.node(*operand)).collect();
+            let guard = effect.guard.map(|guard| Guard { condition: lowering.node(guard), otherwise: None });
+            lowering.graph.effects.push(Effect { guard, ..Effect::new(effect.kind.clone(), operands, effect.span.clone()) });
         }
         let mut graph = lowering.graph;
         let used: HashSet<&Name> = graph.nodes().filter_map(|(_, node)| model_of(&node.op)).collect();
@@ -60,6 +62,8 @@ struct Lowering<'a> {
     /// What each trace sets, in the order of its hooks.
     writes: Vec<Vec<Write<'a>>>,
     nodes: HashMap<Item, NodeId>,
+    /// The place among the program's effects of each effect of the recorder.
+    entries: HashMap<usize, usize>,
     labels: HashSet<Name>,
 }
 
@@ -73,7 +77,7 @@ impl<'a> Lowering<'a> {
             set.collect()
         });
         let (writes, graph) = (writes.collect(), Graph::new(recorder.name.clone()));
-        Lowering { recorder, graph, writes, nodes: HashMap::new(), labels: HashSet::new() }
+        Lowering { recorder, graph, writes, nodes: HashMap::new(), entries: HashMap::new(), labels: HashSet::new() }
     }
 
     /// The node of a term; makes those that it needs first, without recursion: programs can be long chains.
@@ -103,6 +107,7 @@ impl<'a> Lowering<'a> {
             Item::Term(term) => match &self.recorder.terms[term.0].kind {
                 TermKind::Arrival(time) => vec![self.forward_at(*time)],
                 TermKind::Op(_, operands) => operands.iter().copied().map(Item::Term).collect(),
+                TermKind::Result(_) => vec![],
             },
             Item::Forward(trace, 0) => vec![Item::Term(self.recorder.traces[trace.0].tokens)],
             Item::Forward(trace, count) => {
@@ -130,6 +135,7 @@ impl<'a> Lowering<'a> {
                 let op = match &term.kind {
                     TermKind::Arrival(time) => Op::Read { hook: self.hook_name(*time) },
                     TermKind::Op(op, _) => op.clone(),
+                    TermKind::Result(effect) => Op::EffectResult { entry: self.entries[effect] as i64 },
                 };
                 let node = self.graph.add(op, operands, term.span.clone());
                 if let Some(label) = term.label.as_ref().filter(|label| !label.is_empty()) {

@@ -552,3 +552,48 @@ fn long_programs_do_not_overflow_the_stack() {
     t.hook(HEAD).save("logits");
     assert_eq!(program(&session).len(), 20_000 + 6);
 }
+
+#[test]
+fn calls_have_their_place_among_effects() {
+    let session = session();
+    let t = session.trace([1, 2]);
+    let late = t.hook(layer(1));
+    let number = || Type::tensor(DType::F32, []);
+    let seen = session.call("see", [&late], Type::Opaque);
+    t.hook(layer(0)).log("early");
+    let scale = session.call("scale", [&t.hook(layer(0)).at((0, 0, 0))], number());
+    t.hook(layer(1)).mul_(&scale);
+    let pure = session.call_pure("pure", [&scale, &scale], number());
+    session.when(pure.gt(0.5), || {
+        session.call("told", [&seen], Type::Opaque);
+        session.when(scale.gt(0.0), || t.stop("why"));
+    });
+    t.hook(HEAD).save("logits");
+    session.stop(None);
+    let graph = program(&session);
+    // A stop takes the place of the hook that its condition depends on.
+    let kinds: Vec<&EffectKind> = graph.effects.iter().map(|effect| &effect.kind).collect();
+    let called = |kind: &EffectKind, wanted: &str| matches!(kind, EffectKind::Call { name, .. } if **name == *wanted);
+    let guarded: Vec<bool> = graph.effects.iter().map(|effect| effect.guard.is_some()).collect();
+    let shown = show(&graph);
+    assert!(matches!(kinds[0], EffectKind::Log { .. }) && called(kinds[1], "scale"), "{shown}");
+    assert!(matches!(kinds[2], EffectKind::Stop { reason: Some(_) }) && called(kinds[3], "see") && called(kinds[4], "told"), "{shown}");
+    assert!(matches!(kinds[5..], [EffectKind::Save { .. }, EffectKind::Stop { reason: None }]), "{shown}");
+    assert_eq!(guarded, [false, false, true, false, true, false, false], "{shown}");
+    assert!(graph.nodes().any(|(_, node)| matches!(node.op, Op::And {})), "{shown}");
+}
+
+#[test]
+fn what_is_returned_late_cannot_be_set_early() {
+    let session = session();
+    let t = session.trace([1, 2]);
+    let returned = session.call("f", [&t.hook(layer(1))], Type::tensor(DType::F32, []));
+    t.hook(layer(0)).set(&returned);
+    let after = session.trace([3]);
+    session.log("between");
+    let late = session.call("g", [0.0], Type::tensor(DType::F32, []));
+    after.hook(HEAD).set(&late);
+    t.hook(HEAD).set(&late);
+    let errors = session.program().unwrap_err();
+    assert_eq!(errors.0.iter().map(|error| error.code).collect::<Vec<_>>(), [Code::E2007, Code::E2007], "{errors}");
+}

@@ -1,5 +1,10 @@
 //! Programs and models as graphs: an append-only arena of nodes in topological order, spans beside the nodes, and the
 //! ordered list of effects.
+//!
+//! Nodes are pure values. What happens in an order is an [`Effect`]: saves, logs, calls of the user's functions, stops, and
+//! loops that have such in their bodies. An effect may have a [`Guard`]; the result of one is a value again, the node
+//! `effect_result`. A loop is an operation or an effect with a [`Body`], a graph of its own that sees its parameters only, so
+//! that a body can be checked, compared and moved like a program.
 
 use std::{
     cmp::Ordering,

@@ -202,6 +202,7 @@ fn fill(graph: &mut Graph, parts: Vec<Part>) {
         let count = match part.op.kind().arity() {
             Arity::Exactly(count) => count,
             Arity::AtLeast(least) => least.max(part.picks.len()),
+            Arity::Between(least, most) => part.picks.len().clamp(least, most),
         };
         // Half of the nodes use the values just before them, in order: that is where constants move in.
         let operands: Vec<NodeId> = (0..if graph.is_empty() { 0 } else { count })

@@ -154,7 +154,9 @@ fn bodies_are_right_by_construction() {
     let param = |index| Op::Param { index, ty: None };
     let body = |params: &[i64], change: &dyn Fn(&mut Graph)| {
         let mut graph = Graph::new("");
-        params.iter().for_each(|index| drop(graph.add(param(*index), [], Span::None)));
+        for index in params {
+            graph.add(param(*index), [], Span::None);
+        }
         change(&mut graph);
         Body::new(graph).err().map(|error| error.code)
     };
@@ -185,7 +187,9 @@ fn shared_bodies_count_each_time() {
     for _ in 1..MAX_LOOP_NESTING {
         let mut graph = Graph::new("");
         graph.add(Op::Param { index: 0, ty: None }, [], Span::None);
-        (0..1000).for_each(|_| drop(graph.add(Op::Loop { trip: 1, body: body.clone() }, [], Span::None)));
+        for _ in 0..1000 {
+            graph.add(Op::Loop { trip: 1, body: body.clone() }, [], Span::None);
+        }
         body = Body::new(graph).unwrap();
     }
     let mut graph = Graph::new("g");
