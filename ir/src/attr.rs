@@ -170,6 +170,11 @@ impl TensorLiteral {
         TensorType { dtype: self.dtype, shape: known_shape(&self.shape) }
     }
 
+    /// The elements: little-endian, row-major.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The tensor itself.
     pub fn to_tensor(&self) -> Tensor {
         // The bytes came from a tensor of this type and shape, so they fit it.

@@ -48,6 +48,10 @@ codes! {
     E0012,
     /// A download failed, or what came is not what was expected.
     E0013,
+    /// A program in CBOR is of a newer format than this version reads; the message names both versions.
+    E0014,
+    /// A program in CBOR is damaged, or the file is something else; the message names the byte and what is expected there.
+    E0015,
     /// The number of operands does not fit the operation.
     E1001,
     /// An operand has the wrong kind of type: a tensor was expected where a forward, tuple or string stands, or the reverse.

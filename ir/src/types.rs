@@ -247,6 +247,11 @@ impl Dim {
             && terms.iter().fold(0i64, |sum, term| sum.saturating_add(term.factor)) >= bound
     }
 
+    /// The size as a sum of products, each a number and symbols; none for 0.
+    pub(crate) fn products(&self) -> Vec<(i64, SmallVec<[Name; 2]>)> {
+        self.terms().into_iter().map(|term| (term.factor, term.symbols)).collect()
+    }
+
     /// The symbols that occur in the size.
     pub fn symbols(&self) -> Vec<Name> {
         let mut names: Vec<Name> = self.terms().into_iter().flat_map(|term| term.symbols).collect();
