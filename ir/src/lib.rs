@@ -19,6 +19,7 @@
 //! [`op`] is the table from which the rest follows; [`infer`] has types, [`eval`] meaning, [`model`] what the compiler knows
 //! of a model. No IO happens here, and nothing panics on a program that a person wrote.
 pub mod attr;
+pub mod canonical;
 pub mod cbor;
 pub mod code;
 pub mod diagnostic;
@@ -28,6 +29,7 @@ pub mod infer;
 pub mod model;
 pub mod op;
 pub mod plan;
+pub mod random;
 pub mod tensor;
 pub mod text;
 pub mod types;
