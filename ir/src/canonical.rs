@@ -173,7 +173,8 @@ impl ModelNames<'_> {
     }
 
     fn in_body(&mut self, body: &Body) -> Body {
-        Body::new(reordered(body.graph(), self))
+        // What was a body stays one: the parameters come first, and there are as many results.
+        Body::new(reordered(body.graph(), self)).unwrap_or_else(|_| body.clone())
     }
 
     fn in_type(&mut self, ty: &Type) -> Type {

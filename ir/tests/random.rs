@@ -96,7 +96,7 @@ fn rewritten(graph: &Graph, dice: &mut Dice, renamed: &dyn Fn(&Name) -> Name) ->
             Op::Forward { model } => Op::Forward { model: renamed(model) },
             Op::Apply { model, module } => Op::Apply { model: renamed(model), module: module.clone() },
             Op::Param { index, ty } => Op::Param { index: *index, ty: ty.as_ref().map(|ty| renamed_type(ty, renamed)) },
-            Op::Loop { trip, body } => Op::Loop { trip: *trip, body: Body::new(rewritten(body.graph(), dice, renamed)) },
+            Op::Loop { trip, body } => Op::Loop { trip: *trip, body: rewritten_body(body, dice, renamed) },
             op => op.clone(),
         };
         let at = new.add(op, operands, Span::text(3, 4));
@@ -107,7 +107,7 @@ fn rewritten(graph: &Graph, dice: &mut Dice, renamed: &dyn Fn(&Name) -> Name) ->
     for effect in &graph.effects {
         let mut effect = effect.map(value);
         if let EffectKind::Loop { body, .. } = &mut effect.kind {
-            *body = Body::new(rewritten(body.graph(), dice, renamed));
+            *body = rewritten_body(body, dice, renamed);
         }
         new.effects.push(effect);
     }
@@ -116,6 +116,13 @@ fn rewritten(graph: &Graph, dice: &mut Dice, renamed: &dyn Fn(&Name) -> Name) ->
     let dead = new.add(Op::Const { value: Literal::Str("dead".into()) }, [], Span::None);
     new.add(Op::Tuple {}, [dead], Span::None);
     new
+}
+
+fn rewritten_body(body: &Body, dice: &mut Dice, renamed: &dyn Fn(&Name) -> Name) -> Body {
+    let mut graph = rewritten(body.graph(), dice, renamed);
+    graph.name = "".into();
+    graph.models.clear();
+    Body::new(graph).expect("it was a body before")
 }
 
 fn renamed_type(ty: &Type, renamed: &dyn Fn(&Name) -> Name) -> Type {

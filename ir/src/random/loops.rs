@@ -1,10 +1,12 @@
 //! Loops: bodies are walks of their own, and what they carry may grow.
 
+use std::collections::BTreeSet;
+
 use super::walk::{Frame, Walk};
 use crate::{
     diagnostic::Span,
     graph::{Body, EffectKind, Graph, NodeId},
-    infer::loops,
+    infer::loops::Parameters,
     op::Op,
     types::{DType, Dim, ForwardType, Type},
 };
@@ -67,25 +69,22 @@ impl Walk<'_> {
             return None;
         }
         let trip = self.dice.pick(&[0, 1, 2, 2, 3, 3, 4]);
-        let mut inner = Frame::new(Graph::new("body"), effects);
+        let mut inner = Frame::new(Graph::new(""), effects);
         inner.depth = self.frame.depth + 1;
         inner.largest = self.frame.largest.clone();
-        inner.empty = self.frame.empty.clone();
-        let number = Type::tensor(DType::I64, []);
         inner.graph.add(Op::Param { index: 0, ty: None }, [], Span::None);
-        inner.types.push(number);
         let (mut operands, mut carries) = (vec![], vec![]);
         for at in 0..self.dice.between(1, 4) {
             let (operand, declared, carry) = self.carried(trip, &mut inner)?;
-            let ty = declared.clone().unwrap_or_else(|| self.ty(operand).clone());
-            let param = inner.graph.add(Op::Param { index: at + 1, ty: declared }, [], Span::None);
-            if matches!(ty, Type::Forward(_)) {
-                inner.forwards.push(param);
-            }
-            inner.types.push(ty);
+            inner.graph.add(Op::Param { index: at + 1, ty: declared }, [], Span::None);
             operands.push(operand);
             carries.push(carry);
         }
+        let of: Vec<Type> = operands.iter().map(|operand| self.ty(*operand).clone()).collect();
+        let params = Parameters::new(trip, &Body::new(inner.graph.clone()).ok()?, &of).ok()?;
+        inner.types = (0..=operands.len()).map(|at| params.ty(at as i64)).collect::<Result<_, _>>().ok()?;
+        let is_forward = |id: &NodeId| matches!(inner.types[id.index()], Type::Forward(_));
+        inner.forwards = (0..inner.types.len()).map(NodeId::new).filter(is_forward).collect();
         // The last ones may be the same in each iteration; token ids stay token ids then.
         let carried = self.dice.below(carries.len() + 1);
         for (at, operand) in operands.iter().enumerate().skip(carried) {
@@ -98,15 +97,14 @@ impl Walk<'_> {
         let inner = std::mem::replace(&mut self.frame, outer);
         // Symbols of the body may be sizes of the result.
         self.frame.largest.extend(inner.largest.clone());
-        self.frame.empty.extend(inner.empty.clone());
 
         let mut graph = inner.graph;
         graph.results = results?;
-        let types: Vec<&Type> = graph.results.iter().map(|result| &inner.types[result.index()]).collect();
-        let body = Body::new(graph.clone());
-        let of: Vec<&Type> = operands.iter().map(|operand| self.ty(*operand)).collect();
-        let (params, binding) = loops::parameters(trip, &body, &of).ok()?;
-        let ty = loops::result(trip, &body, &of, &params, &binding, &types).ok()?;
+        let results: Vec<Type> =
+            graph.results.iter().map(|result| params.outside(&inner.types[result.index()], &BTreeSet::new())).collect();
+        let body = Body::new(graph).ok()?;
+        // No two loops of a program share a symbol, so that those of the body can be those of the result.
+        let ty = params.result(trip, &body, &of, &results, &|symbol| Dim::symbol(symbol)).ok()?;
         Some(Loop { trip, operands, body, ty })
     }
 
@@ -155,11 +153,8 @@ impl Walk<'_> {
         }
         let (now, before) = (self.name("T"), self.name("P"));
         inner.largest.insert(now.clone(), tokens.max(grow));
-        // The sum of both is never more than all tokens, but each is looked at alone.
-        inner.largest.insert(before.clone(), (tokens + past + (trip - 1) * grow).max(past));
-        if past == 0 {
-            inner.empty.insert(before.clone());
-        }
+        // Where it begins with 0, it stands for one more inside the body.
+        inner.largest.insert(before.clone(), tokens + past + trip * grow + 1);
         let declared = ForwardType { tokens: Dim::symbol(now), past: Dim::symbol(before), ..ty };
         Some((forward, Some(Type::Forward(declared)), Carry::Extended(grow as usize)))
     }

@@ -1,6 +1,6 @@
 //! The walk: values of one graph, and the steps that add to them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use super::{Config, Dice};
 use crate::{
@@ -35,8 +35,6 @@ pub(super) struct Frame {
     pub(super) forwards: Vec<NodeId>,
     /// The most that each symbol can stand for.
     pub(super) largest: BTreeMap<Name, i64>,
-    /// Symbols that may stand for 0, unlike all others: the tokens before those of a forward.
-    pub(super) empty: BTreeSet<Name>,
     /// In how many loops it is.
     pub(super) depth: usize,
     pub(super) effects: bool,
@@ -44,7 +42,7 @@ pub(super) struct Frame {
 
 impl Frame {
     pub(super) fn new(graph: Graph, effects: bool) -> Frame {
-        Frame { graph, types: vec![], ids: vec![], forwards: vec![], largest: BTreeMap::new(), empty: BTreeSet::new(), depth: 0, effects }
+        Frame { graph, types: vec![], ids: vec![], forwards: vec![], largest: BTreeMap::new(), depth: 0, effects }
     }
 }
 
@@ -139,12 +137,6 @@ impl<'a> Walk<'a> {
     /// Adds a node if its operands fit and the result is not too large.
     pub(super) fn add(&mut self, op: Op, operands: &[NodeId]) -> Option<NodeId> {
         let types: Vec<&Type> = operands.iter().map(|operand| self.ty(*operand)).collect();
-        let may_be_empty = |ty: &&Type| {
-            ty.as_tensor().is_some() && ty.dims().iter().flat_map(|dim| dim.symbols()).any(|symbol| self.frame.empty.contains(&symbol))
-        };
-        if types.iter().any(may_be_empty) && !matches!(op, Op::Write { .. } | Op::Tuple {}) {
-            return None;
-        }
         let ty = infer(&op, &types, self.models).ok()?;
         self.is_small(&ty).then(|| self.place(op, operands, ty))
     }
