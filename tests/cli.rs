@@ -7,6 +7,11 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use irc::{
+    ir::{canonical::content_hash, graph::Graph, text::parse},
+    models::Model,
+    run::check,
+};
 use serde_json::Value as Json;
 
 /// A patch between two runs of the toy: alone, the second says `Rome`.
@@ -251,6 +256,68 @@ fn dump_prints_programs() {
 
     let dot = folder.irc(&["dump", &patch, "--format", "dot"]).ends_with(0).out;
     assert!(dot.starts_with("digraph \"patch\" {") && dot.contains(r"%w = write\nmodel.layers.1.output"), "{dot}");
+}
+
+#[test]
+fn programs_in_binary_are_programs() {
+    let folder = Folder::new("binary");
+    let patch = folder.file("patch.ig", PATCH);
+    let binary = folder.0.join("patch.igb").display().to_string();
+    assert_eq!(folder.irc(&["dump", &patch, "--format", "cbor", "--out", &binary]).ends_with(0).out, "");
+    // By what it begins with, not by its name.
+    let renamed = folder.0.join("patch.txt").display().to_string();
+    fs::copy(&binary, &renamed).unwrap();
+    for file in [&binary, &renamed] {
+        for command in [&["dump"][..], &["run", "--backend", "reference"], &["check", "--json"], &["dump", "--hash"]] {
+            let of = |file: &str| folder.irc(&[command, &[file]].concat()).ends_with(0).out;
+            assert_eq!(of(file), of(&patch), "{command:?}");
+        }
+    }
+    let hash = folder.irc(&["dump", "--hash", "--json", &binary]).ends_with(0).json();
+    assert_eq!(hash["hash"], folder.irc(&["check", "--json", &patch]).ends_with(0).json()["hash"]);
+    assert_eq!((hash["ok"].as_bool(), hash["hash"].as_str().map(str::len)), (Some(true), Some(64)));
+
+    // A mistake has a place in the program as it would be printed.
+    let wrong = folder.file("wrong.ig", &PATCH.replace("layers.3", "layers.30"));
+    folder.irc(&["dump", &wrong, "--types=never", "--format", "cbor", "--out", &binary]).ends_with(0);
+    let error = folder.irc(&["check", &binary]).ends_with(1).err;
+    assert!(error.contains("patch.igb, as text:3:") && error.contains("error[E2001]"), "{error}");
+    // Damage is that of a file.
+    let bytes = fs::read(&binary).unwrap();
+    fs::write(&binary, &bytes[..bytes.len() / 2]).unwrap();
+    let error = folder.irc(&["check", &binary]).ends_with(3).err;
+    assert!(error.contains("error[E0015]") && error.contains("patch.igb"), "{error}");
+}
+
+/// Written by hand in another order and under other names, or recorded: one program.
+#[test]
+fn a_trace_and_its_text_have_one_hash() {
+    let model = Model::open("induction").unwrap();
+    let session = model.session();
+    let a = session.trace("<s> Eiffel Paris Buckingham London Eiffel");
+    let x = a.hook("model.layers.3.output").slice(1, -1..);
+    let b = session.trace("<s> Colosseum Rome Prado Madrid Colosseum");
+    b.hook("model.layers.1.output").slice(1, -1..).set(&x);
+    b.hook("lm_head.output").argmax(-1).save("word");
+    let recorded = session.program().unwrap();
+    let reference = &recorded.models[0].reference;
+    let text = format!(
+        r#"graph @other models {{ toy: "{reference}" }} {{
+          %second = forward("<s> Colosseum Rome Prado Madrid Colosseum") {{model: toy}}
+          %nobody = read(%second) {{hook: "model.layers.0.output"}}
+          %old = read(%second) {{hook: "model.layers.1.output"}}
+          %first = forward("<s> Eiffel Paris Buckingham London Eiffel") {{model: toy}}
+          %new = update(%old, slice(read(%first) {{hook: "model.layers.3.output"}}) {{dim: 1, start: -1}}) {{dim: 1, start: -1}}
+          save argmax(read(write(%second, %new) {{hook: "model.layers.1.output"}}) {{hook: "lm_head.output"}}) {{dim: -1}} as "word"
+        }}"#
+    );
+    let written = parse(&text).into_result().unwrap();
+    assert_eq!(content_hash(&recorded), content_hash(&written));
+    // Bound to token ids, too, where they are other programs: the hash is of what the verifier gets.
+    let bound =
+        |graph: &Graph| content_hash(check(graph.clone(), &[(graph.models[0].name.clone(), model.clone())].into()).unwrap().graph());
+    assert_eq!(bound(&recorded), bound(&written));
+    assert_ne!(bound(&recorded), content_hash(&recorded));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 /// Read, change and save the activations of language models.
 ///
-/// Programs are text files (`.ig`) or traces of the Rust library; `irc demo` shows one on a real model.
+/// Programs are text files (`.ig`), the same in binary (`.igb`) or traces of the Rust library; `irc demo` shows one on a real model.
 #[derive(Parser, Debug)]
 #[command(name = "irc", version, max_term_width = 100, after_long_help = STATUS_HELP)]
 pub(super) struct Cli {
@@ -66,7 +66,7 @@ pub(super) enum Command {
     /// Check a program: syntax, types, hooks, prompts; no weights are read
     #[command(after_long_help = CHECK_HELP)]
     Check(CheckArgs),
-    /// Print a program as text, JSON or a Graphviz graph
+    /// Print a program as text, JSON, CBOR or a Graphviz graph, or its hash
     #[command(after_long_help = DUMP_HELP)]
     Dump(DumpArgs),
     /// Run a program
@@ -101,7 +101,8 @@ impl Command {
     pub(super) fn json(&self) -> bool {
         match self {
             Command::Check(args) => args.json,
-            Command::Dump(_) | Command::Completions { .. } => false,
+            Command::Completions { .. } => false,
+            Command::Dump(args) => args.json,
             Command::Run(args) => args.json,
             Command::Model(args) => args.command.json(),
             Command::Tokens(args) => args.json,
@@ -115,7 +116,7 @@ impl Command {
 /// A program, and the models that it runs on.
 #[derive(Args, Debug)]
 pub(super) struct ProgramArgs {
-    /// The program; `-` is standard input
+    /// The program, as text or in binary; `-` is standard input
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) file: PathBuf,
     /// Which model a name of the program means: the name or path of a model, or `m=` and that
@@ -129,7 +130,7 @@ pub(super) struct ProgramArgs {
 pub(super) struct CheckArgs {
     #[command(flatten)]
     pub(super) program: ProgramArgs,
-    /// Print {ok, name, nodes, forwards, loops, calls, stops, logs, saves: [{name, type}], diagnostics} instead
+    /// Print {ok, name, hash, nodes, forwards, loops, calls, stops, logs, saves: [{name, type}], diagnostics} instead
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -147,6 +148,17 @@ pub(super) struct DumpArgs {
     #[arg(long, value_enum, default_value_t = Types::Auto, num_args = 0..=1, require_equals = true, default_missing_value = "always")]
     #[arg(value_name = "WHEN")]
     pub(super) types: Types,
+    /// Write it to a file instead of standard output
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) out: Option<PathBuf>,
+    /// Print the hash of what the program says instead, however it is written
+    ///
+    /// It is that of the program as it is verified: of token ids, not of the prompts that became them.
+    #[arg(long, conflicts_with_all = ["format", "types", "out"])]
+    pub(super) hash: bool,
+    /// With `--hash`: print {ok, name, hash} instead
+    #[arg(long, requires = "hash")]
+    pub(super) json: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -157,6 +169,8 @@ pub(super) enum Format {
     Json,
     /// For Graphviz: `irc dump patch.ig --format dot | dot -Tsvg > patch.svg`
     Dot,
+    /// The program in binary, for `--out patch.igb`; it is read wherever a text is
+    Cbor,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -360,6 +374,8 @@ const DUMP_HELP: &str = "\
 Examples:
   $ irc dump patch.ig --types
   $ irc dump patch.ig --format dot | dot -Tsvg > patch.svg
+  $ irc dump patch.ig --format cbor --out patch.igb
+  $ irc dump patch.igb --hash
 
 The JSON object:
   format   \"irc.graph\"

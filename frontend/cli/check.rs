@@ -1,6 +1,7 @@
 //! `irc check`.
 
 use irc_ir::{
+    canonical::content_hash,
     graph::{Body, EffectKind, Graph},
     op::Op,
     verify::{LoopId, Types, Verified},
@@ -88,6 +89,7 @@ impl<'a> Summary<'a> {
         json!({
             "ok": true,
             "name": &*graph.name,
+            "hash": content_hash(graph).to_string(),
             "nodes": self.nodes,
             "forwards": self.forwards,
             "loops": self.loops,

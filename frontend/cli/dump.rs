@@ -1,8 +1,13 @@
-//! `irc dump`: the program as text, as JSON, as a picture.
+//! `irc dump`: the program as text, as JSON, as a picture, in binary; its hash.
+
+use std::fs;
 
 use irc_ir::{
     attr::Attr,
-    diagnostic::Source,
+    canonical::content_hash,
+    cbor,
+    code::Code,
+    diagnostic::{Diagnostic, Source, Span},
     graph::{Effect, EffectKind, Graph, NodeId},
     text,
     types::Type,
@@ -25,7 +30,16 @@ pub(super) fn dump(args: &DumpArgs, terminal: &Terminal) -> Outcome {
     if syntax.has_errors() {
         return Err(Failure::in_source(syntax, &program.source));
     }
+    if args.hash {
+        return hash(&mut program, args, terminal);
+    }
+    if args.format == Format::Cbor && args.out.is_none() && terminal.watched {
+        let error = Diagnostic::error(Code::E4004, "a program in binary is not shown on a terminal");
+        return Err(error.help("write it to a file: `--out FILE.igb`").into());
+    }
     let types = match args.types {
+        // Types that the program does not claim have no place in it.
+        _ if args.format == Format::Cbor => None,
         Wanted::Never => None,
         Wanted::Auto | Wanted::Always => {
             program.open_models(&args.program.models, terminal)?;
@@ -43,10 +57,35 @@ pub(super) fn dump(args: &DumpArgs, terminal: &Terminal) -> Outcome {
         }
     };
     let types = types.as_ref();
-    match args.format {
-        Format::Text => terminal.print(&text::print(&program.graph, types)),
-        Format::Json => terminal.print_json(&to_json(&program.graph, types, &program.source)),
-        Format::Dot => terminal.print(&dot::to_dot(&program.graph, types)),
+    let bytes = match args.format {
+        Format::Text => text::print(&program.graph, types).into_bytes(),
+        Format::Json => {
+            let json = to_json(&program.graph, types, &program.source);
+            if args.out.is_none() {
+                return terminal.print_json(&json);
+            }
+            format!("{json:#}\n").into_bytes()
+        }
+        Format::Dot => dot::to_dot(&program.graph, types).into_bytes(),
+        Format::Cbor => cbor::encode(&program.graph),
+    };
+    match &args.out {
+        None => terminal.print_bytes(&bytes),
+        Some(out) => fs::write(out, bytes).map_err(|error| {
+            let error = Diagnostic::error(Code::E0010, format!("the program cannot be written: {error}"));
+            error.label(Span::file(out, ""), "").into()
+        }),
+    }
+}
+
+/// The hash of the program as it is given to the verifier: with its prompts as token ids.
+fn hash(program: &mut Program, args: &DumpArgs, terminal: &Terminal) -> Outcome {
+    program.open_models(&args.program.models, terminal)?;
+    let verified = program.verify().map_err(|errors| Failure::in_source(errors, &program.source))?;
+    let hash = content_hash(verified.graph()).to_string();
+    match args.json {
+        true => terminal.print_json(&json!({ "ok": true, "name": &*program.graph.name, "hash": hash })),
+        false => terminal.print(&hash),
     }
 }
 

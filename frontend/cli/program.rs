@@ -8,10 +8,11 @@ use std::{
 };
 
 use irc_ir::{
+    cbor,
     code::Code,
     diagnostic::{Diagnostic, Diagnostics, Source, Span},
     graph::Graph,
-    text,
+    text::{self, Parsed},
     types::Name,
     verify::Verified,
 };
@@ -29,7 +30,7 @@ const LIMIT: u64 = 256 << 20;
 
 /// A program as far as it could be read.
 pub(super) struct Program {
-    /// Its text.
+    /// Its text; if it came as CBOR, what it is printed as.
     pub(super) source: Source,
     /// What could be understood of it.
     pub(super) graph: Graph,
@@ -42,11 +43,18 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Reads a program.
+    /// Reads a program, as text or, where the file begins like it, as CBOR.
     pub(super) fn read(file: &Path) -> Outcome<Program> {
-        let source = read_source(file)?;
-        let parsed = text::parse(&source.text);
-        Ok(Program { graph: parsed.graph, syntax: parsed.diagnostics, models: BTreeMap::new(), missing: vec![], source })
+        let (name, bytes) = read_bytes(file)?;
+        let (source, Parsed { graph, diagnostics }) = match cbor::is_cbor(&bytes) {
+            true => read_cbor(&name, &bytes)?,
+            false => {
+                let source = read_text(name, bytes)?;
+                let parsed = text::parse(&source.text);
+                (source, parsed)
+            }
+        };
+        Ok(Program { graph, syntax: diagnostics, models: BTreeMap::new(), missing: vec![], source })
     }
 
     /// Reads a program and opens its models.
@@ -168,16 +176,22 @@ fn models_of(names: &[&str]) -> String {
     }
 }
 
-fn read_source(file: &Path) -> Outcome<Source> {
+fn read_bytes(file: &Path) -> Outcome<(String, Vec<u8>)> {
     let mut bytes = vec![];
     let (name, read) = match file.to_str() {
         Some("-") => ("<stdin>".to_owned(), io::stdin().lock().take(LIMIT + 1).read_to_end(&mut bytes)),
         _ => (file.display().to_string(), File::open(file).and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes))),
     };
-    let place = Span::file(Path::new(&name), "");
-    if let Err(error) = read {
-        return Err(Diagnostic::error(Code::E0010, format!("the program cannot be read: {error}")).label(place, "").into());
+    match read {
+        Ok(_) => Ok((name, bytes)),
+        Err(error) => {
+            let error = Diagnostic::error(Code::E0010, format!("the program cannot be read: {error}"));
+            Err(error.label(Span::file(Path::new(&name), ""), "").into())
+        }
     }
+}
+
+fn read_text(name: String, bytes: Vec<u8>) -> Outcome<Source> {
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Source::new(name, text)),
         Err(error) => {
@@ -186,5 +200,22 @@ fn read_source(file: &Path) -> Outcome<Source> {
             let error = Diagnostic::error(Code::E0001, "the program is not UTF-8 text").label(place, "");
             Err(Failure::from(error))
         }
+    }
+}
+
+/// Reads a program that is no text. Diagnostics speak of places in a text, so it is printed, and read from there.
+fn read_cbor(name: &str, bytes: &[u8]) -> Outcome<(Source, Parsed)> {
+    let place = Span::file(Path::new(name), "");
+    if bytes.len() as u64 > LIMIT {
+        let message = format!("the program has more than the {LIMIT} bytes that are read");
+        return Err(Diagnostic::error(Code::E4001, message).label(place, "").into());
+    }
+    let graph = cbor::decode(bytes).map_err(|error| error.or_label(&place))?;
+    let source = Source::new(format!("{name}, as text"), text::print(&graph, None));
+    let parsed = text::parse(&source.text);
+    match parsed.diagnostics.is_empty() && parsed.graph == graph {
+        true => Ok((source, parsed)),
+        // Some names of sizes have no text.
+        false => Ok((Source::default(), Parsed { graph, diagnostics: vec![] })),
     }
 }
