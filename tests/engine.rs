@@ -1,5 +1,5 @@
-//! The engine under its driver and schedule against the reference backend, and against itself: every hook read and set,
-//! bits that nothing else may change, what runs and what does not, and what happens when something fails.
+//! The engine under its driver and schedule against the reference backend, and against itself, beyond what the conformance
+//! suite asks of every engine: programs of people, threads, what runs and what does not, engines that break their word.
 
 #[path = "engine/bits.rs"]
 mod bits;

@@ -6,6 +6,7 @@
 
 pub mod attention;
 mod attention_stage;
+pub mod conformance;
 pub mod execute;
 pub mod host;
 pub mod onnx;

@@ -26,6 +26,7 @@
 //! ordinary code that uses it.
 
 mod effects;
+mod fitting;
 mod loops;
 mod walk;
 
@@ -112,8 +113,9 @@ pub fn call(function: &str, operands: &[Value]) -> Result<Value, String> {
 /// A number that depends on all elements of a value.
 fn total(value: &Value) -> f64 {
     let elements = value.as_tensor().map(|tensor| tensor.to_f64()).unwrap_or_default();
+    let parts = value.as_tuple().or(value.as_list()).unwrap_or_default();
     let sum: f64 = elements.iter().filter(|x| x.is_finite()).map(|x| x.tanh()).sum();
-    sum / (1 + elements.len()) as f64 + value.as_tuple().unwrap_or_default().iter().map(total).sum::<f64>()
+    sum / (1 + elements.len()) as f64 + parts.iter().map(total).sum::<f64>()
 }
 
 /// Numbers without a pattern, the same for the same seed everywhere.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use irc_ir::{
-    attr::{Attr, Float, Literal},
+    attr::{Attr, Float, Literal, Reduction},
     canonical::{canonical, content_hash},
     cbor::{decode, encode},
     diagnostic::Span,
@@ -223,6 +223,7 @@ fn with_another_attribute(op: &Op) -> Option<Op> {
             *bytes.first_mut()? ^= 1;
             Attr::Literal((&Tensor::from_le_bytes(tensor.dtype(), tensor.shape(), &bytes)?).into())
         }
+        Attr::Reduction(reduction) => Attr::Reduction(if *reduction == Reduction::Sum { Reduction::Mean } else { Reduction::Sum }),
         Attr::None | Attr::Type(_) | Attr::Body(_) => return None,
     };
     Op::build(op.kind(), &mut |name| {

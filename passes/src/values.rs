@@ -6,6 +6,7 @@
 //! read i (write i f v)   = v
 //! read j (write i f v)   = read j f             unless i reaches j, past what else is written in f
 //! apply m (x)            = read m.output (write m.input f x)     for any f of x's shape
+//! get i (tuple (x…))     = the i-th x           so that no forward stands in a tuple any more
 //! ```
 
 use std::{
@@ -116,6 +117,17 @@ impl Numbering<'_> {
                 let base = self.applied_base(model, &spec, module.input, self.program.ty(operands[0]));
                 let base = self.base(base);
                 self.read(id, ForwardValue { base, writes: BTreeMap::from([(module.input, operands[0])]) }, module.output)
+            }
+            Op::Get { index } => {
+                let whole = self.program.graph().node(operands[0]);
+                let part = match &whole.op {
+                    Op::Tuple {} => usize::try_from(*index).ok().and_then(|index| whole.operands.get(index)),
+                    _ => None,
+                };
+                match part {
+                    Some(part) => self.values.of[part.index()],
+                    None => *self.known.entry(Key::Op(op.clone(), operands)).or_insert(id),
+                }
             }
             _ => *self.known.entry(Key::Op(op.clone(), operands)).or_insert(id),
         }

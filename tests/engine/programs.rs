@@ -6,11 +6,10 @@ use irc::{
         diagnostic::Span,
         graph::{Effect, EffectKind, NodeId},
         op::Op,
-        types::DType,
     },
 };
 
-use crate::support::{Program, Random, VOCABULARY, engine, llama, names, odd, tensor};
+use crate::support::{Program, Random, engine, llama, odd, tensor};
 
 fn last(program: &mut Program, value: NodeId) -> NodeId {
     program.op(Op::Slice { dim: 1, start: Some(-1), end: None, step: 1 }, [value])
@@ -198,91 +197,4 @@ fn effects_keep_their_order() {
     let verified = program.verified();
     irc::backends::Backend::run(engine(), &verified, &program.handles, &mut |Event::Log { label, .. }| heard.push(label)).expect("it runs");
     assert_eq!(heard.iter().flatten().map(|label| &**label).collect::<Vec<_>>(), hooks);
-}
-
-/// A program that wanders: forwards, reads, arithmetic, slices, updates, writes anywhere, patches, saves.
-fn wander(seed: u64) -> Program {
-    let mut random = Random(seed);
-    let model = if seed.is_multiple_of(3) { odd() } else { llama() };
-    let hooks = names(model);
-    let mut program = Program::new(model);
-    let prompts = [(1, 2), (2, 2), (1, 3), (2, 4)].map(|(batch, length)| random.ids(batch, length));
-    let mut forwards: Vec<NodeId> = vec![];
-    let mut tensors: Vec<NodeId> = vec![];
-    for _ in 0..4 + random.below(20) {
-        if forwards.is_empty() || random.below(6) == 0 {
-            forwards.push(program.forward(random.pick(&prompts)));
-            continue;
-        }
-        let forward = *random.pick(&forwards);
-        let hook = random.pick(&hooks).clone();
-        match random.below(8) {
-            0 | 1 => tensors.push(program.read(forward, &hook)),
-            2..=4 => {
-                let old = program.read(forward, &hook);
-                let shape = program.shape(old);
-                let floats = program.dtype(old) == DType::F32;
-                let same: Vec<NodeId> =
-                    tensors.iter().copied().filter(|t| program.shape(*t) == shape && program.dtype(*t) == program.dtype(old)).collect();
-                let fits: Vec<NodeId> = tensors
-                    .iter()
-                    .copied()
-                    .filter(|t| {
-                        floats
-                            && program.dtype(*t) == DType::F32
-                            && program.shape(*t).len() == shape.len()
-                            && program.shape(*t)[2..] == shape[2..]
-                            && program.shape(*t)[0] == shape[0]
-                    })
-                    .collect();
-                let new = match random.below(4) {
-                    0 if !same.is_empty() => *random.pick(&same),
-                    1 if !fits.is_empty() => {
-                        let other = *random.pick(&fits);
-                        let part = last(&mut program, other);
-                        with_last(&mut program, old, part)
-                    }
-                    2 => program.like(old, &mut random),
-                    _ => program.changed(old),
-                };
-                forwards.push(program.write(forward, &hook, new));
-            }
-            5 if !tensors.is_empty() => {
-                let value = *random.pick(&tensors);
-                tensors.push(program.changed(value));
-            }
-            6 if !tensors.is_empty() => {
-                let (a, b) = (*random.pick(&tensors), *random.pick(&tensors));
-                if program.shape(a) == program.shape(b) && program.dtype(a) == DType::F32 && program.dtype(b) == DType::F32 {
-                    let sum = program.add(a, b);
-                    tensors.push(program.changed(sum));
-                }
-            }
-            _ => {
-                let logits = program.read(forward, &hooks[hooks.len() - 1]);
-                let ids = program.op(Op::Argmax { dim: Some(-1), keepdim: false }, [logits]);
-                assert!(program.shape(ids).len() == 2 && VOCABULARY == 50);
-                forwards.push(program.forward_on("m", ids));
-            }
-        }
-    }
-    for at in 0..1 + random.below(4) {
-        let value = match random.below(2) {
-            0 if !tensors.is_empty() => *random.pick(&tensors),
-            _ => {
-                let forward = forwards[forwards.len() - 1 - random.below(forwards.len().min(3))];
-                let hook = random.pick(&hooks);
-                program.read(forward, hook)
-            }
-        };
-        program.save(at.to_string(), value);
-    }
-    program
-}
-
-#[test]
-fn random_programs() {
-    for seed in 0..300 {
-        wander(seed).check(&format!("seed {seed}"));
-    }
 }

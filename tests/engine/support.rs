@@ -6,13 +6,13 @@ use std::{
 };
 
 use irc::{
-    backends::{Backend, Handle, Handles, Outcome, execute::Driven, reference::Reference, rten::Rten, weights::Weights},
+    backends::{Backend, Handle, Handles, Outcome, conformance, execute::Driven, reference::Reference, rten::Rten, weights::Weights},
     ir::{
         diagnostic::{Diagnostic, Span},
         eval::Value,
         graph::{EffectKind, Graph, ModelDecl, NodeId},
         infer::{Models, infer},
-        model::{AttentionShape, ModelBuilder, ModelSpec},
+        model::ModelSpec,
         op::Op,
         tensor::Tensor,
         types::{DType, Type},
@@ -89,50 +89,9 @@ pub fn llama() -> &'static Handle {
     MODEL.get_or_init(|| handle(config().spec().expect("the configuration is right"), 1))
 }
 
-/// A model with what Llamas lack: learned positions, token ids that are looked at again late, operations on two hooks of
-/// one value, attention beside the MLP, a window, attention that looks ahead, a weight that is used twice, a constant.
+/// A model with what Llamas lack.
 pub fn odd() -> &'static Handle {
-    static MODEL: OnceLock<Handle> = OnceLock::new();
-    let build = || {
-        let mut m = ModelBuilder::new("odd", DType::F32, VOCABULARY, 512);
-        let tokens = m.tokens();
-        let shape = |causal, window| AttentionShape { heads: 3, kv_heads: 3, head_size: 4, scale: 0.4, rotary: None, causal, window };
-        let x = m.module("embed", tokens, |m, tokens| {
-            let positions = m.positions();
-            let positions = m.hook("positions", positions);
-            let places = m.embedding("embed_positions", positions, 512, 12);
-            let x = m.embedding("embed_tokens", tokens, VOCABULARY, 12);
-            m.add(x, places)
-        });
-        m.stage("first");
-        let x = m.module("first", x, |m, x| {
-            let normed = m.rms_norm("norm", x, 12, 1e-5);
-            let z = m.attention("first", shape(true, Some(3)), normed, normed, x);
-            let attention = m.linear("out", z, 12, 12);
-            let attention = m.hook("attention", attention);
-            let (left, right) = (m.hook("left", x), m.hook("right", x));
-            let squared = m.mul(left, right);
-            let mlp = m.linear("up", squared, 12, 12);
-            let mlp = m.node(Op::Silu {}, [mlp]);
-            let sum = m.add(attention, mlp);
-            m.add(x, sum)
-        });
-        m.stage("second");
-        let again = m.module("again", tokens, |m, tokens| m.embedding("embed_again", tokens, VOCABULARY, 12));
-        let x = m.module("second", x, |m, x| {
-            let x = m.add(x, again);
-            let q = m.linear("shared", x, 12, 12);
-            let q = m.linear("shared", q, 12, 12);
-            let q = m.hook("query", q);
-            let z = m.attention("second", shape(false, None), q, x, q);
-            let half = m.node(Op::Const { value: (&Tensor::scalar(0.5f32)).into() }, []);
-            let z = m.mul(z, half);
-            m.add(z, x)
-        });
-        let logits = m.projection("head", x, 12, VOCABULARY);
-        handle(m.finish(logits).expect("the model is right"), 2)
-    };
-    MODEL.get_or_init(build)
+    conformance::odd()
 }
 
 /// The engine under test, on two threads.

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Config, Dice};
+use super::{Config, Dice, fitting::is_made_here};
 use crate::{
-    attr::{Attr, AttrKind, Float, Literal},
+    attr::{Attr, AttrKind, Float, Literal, Reduction},
     diagnostic::Span,
     graph::{Graph, NodeId},
     infer::{Models, infer},
@@ -45,9 +45,6 @@ impl Frame {
         Frame { graph, types: vec![], ids: vec![], forwards: vec![], largest: BTreeMap::new(), depth: 0, effects }
     }
 }
-
-/// Operations whose operands are made to fit: indices that anything may be taken for lie outside.
-const INDEXING: [OpKind; 2] = [OpKind::Gather, OpKind::Embedding];
 
 impl<'a> Walk<'a> {
     pub(super) fn new(dice: Dice, models: &'a Models, config: &'a Config, graph: Graph) -> Walk<'a> {
@@ -91,9 +88,8 @@ impl<'a> Walk<'a> {
             5..=7 if config.writes => self.write(),
             8..=9 => self.apply(),
             10 => drop(self.literal()),
-            11..=12 => self.indexing(),
-            13 => self.new_ids(),
-            14 => self.norm_or_rotary(),
+            11..=14 => self.fitting(),
+            23 => self.new_ids(),
             15 if config.extends => drop(self.extend()),
             16 => self.packed_forward(),
             17 if config.loops => self.pure_loop(),
@@ -363,31 +359,6 @@ impl<'a> Walk<'a> {
         (!sizes.is_empty() && !sizes.contains(&0)).then_some(sizes)
     }
 
-    /// Picks by indices that lie inside.
-    fn indexing(&mut self) {
-        let Some(from) = self.value() else { return };
-        let Some(sizes) = self.sizes_of(from) else { return };
-        match self.dice.pick(&INDEXING) {
-            OpKind::Embedding if sizes.len() == 2 => {
-                let ids = (0..3).map(|_| self.dice.below(sizes[0]) as i64).collect();
-                let ids = self.constant(&Tensor::new([3], ids));
-                self.add(Op::Embedding {}, &[from, ids]);
-            }
-            _ => {
-                let dim = self.dice.below(sizes.len());
-                let mut shape: Vec<usize> = sizes.iter().map(|size| 1 + self.dice.below(*size)).collect();
-                shape[dim] = self.dice.below(4);
-                let count = shape.iter().product();
-                if count > self.config.elements as usize {
-                    return;
-                }
-                let indices = (0..count).map(|_| self.dice.below(sizes[dim]) as i64).collect();
-                let indices = self.constant(&Tensor::new(shape, indices));
-                self.add(Op::Gather { dim: dim as i64 }, &[from, indices]);
-            }
-        }
-    }
-
     /// The prediction of a forward as the tokens of the next.
     fn new_ids(&mut self) {
         let Some(forward) = self.any_forward() else { return };
@@ -396,35 +367,16 @@ impl<'a> Walk<'a> {
         self.frame.ids.extend(ids.map(|ids| (ids, spec.vocabulary())));
     }
 
-    fn norm_or_rotary(&mut self) {
-        let Some(value) = self.value() else { return };
-        let Some(sizes) = self.sizes_of(value) else { return };
-        let last = sizes[sizes.len() - 1];
-        if self.dice.once_in(2) {
-            let weight = (0..last).map(|_| self.dice.float()).collect();
-            let weight = self.constant(&Tensor::new([last], weight));
-            self.add(Op::RmsNorm { eps: Float::new(1e-5) }, &[value, weight]);
-        } else if let [batch, tokens, size] = sizes[..]
-            && size % 8 == 0
-        {
-            let heads = Op::Reshape { shape: [batch, tokens, 4, size / 4].map(Dim::from).to_vec() };
-            let Some(heads) = self.add(heads, &[value]) else { return };
-            let positions = (0..batch * tokens).map(|_| self.dice.below(20) as i64).collect();
-            let positions = self.constant(&Tensor::new([batch, tokens], positions));
-            let rotated = self.dice.pick(&[None, Some(2)]);
-            self.add(Op::Rotary { base: Float::new(10_000.0), rotated }, &[heads, positions]);
-        }
-    }
-
     /// Any operation of the table on any values.
     fn operation(&mut self) {
         let kinds = OpKind::ALL.iter().copied().filter(|kind| kind.scope() == Scope::Anywhere);
-        let kinds: Vec<OpKind> = kinds.filter(|kind| *kind != OpKind::Const && !INDEXING.contains(kind)).collect();
+        let kinds: Vec<OpKind> = kinds.filter(|kind| !is_made_here(*kind)).collect();
         let kind = self.dice.pick(&kinds);
         for _ in 0..20 {
             let count = match kind.arity() {
                 Arity::Exactly(count) => count,
                 Arity::AtLeast(least) => least + self.dice.below(3),
+                Arity::Between(least, most) => least + self.dice.below(most - least + 1),
             };
             let Some(mut operands) = (0..count).map(|_| self.value()).collect::<Option<Vec<NodeId>>>() else { return };
             // Operands that are alike fit more often.
@@ -446,9 +398,14 @@ impl<'a> Walk<'a> {
                 }
             }
             let Ok(op) = Op::build(kind, &mut |name| attrs.remove(name)) else { return };
-            // Of floats that are large or no numbers, integers are the platform's.
+            // Of floats that are large or no numbers, integers are the platform's; and by 0 they are not divided.
             let to_integers = matches!(op, Op::Cast { dtype: DType::I64 | DType::I32 | DType::U8 });
-            if !to_integers && let Some(id) = self.add(op, &operands) {
+            let by_zero =
+                matches!(kind, OpKind::FloorDiv | OpKind::Remainder | OpKind::Fmod) && !operands.iter().any(|id| self.is_float(*id));
+            if !to_integers
+                && !by_zero
+                && let Some(id) = self.add(op, &operands)
+            {
                 if let Type::Tuple(parts) = self.ty(id) {
                     let index = parts.len();
                     let index = self.dice.below(index) as i64;
@@ -470,8 +427,13 @@ impl<'a> Walk<'a> {
         Some(match decl.kind {
             AttrKind::Int | AttrKind::OptionalInt => Attr::Int(int(&mut self.dice)),
             AttrKind::Bool => Attr::Bool(self.dice.once_in(2)),
-            AttrKind::Float | AttrKind::OptionalFloat => Attr::Float(Float::new(self.dice.pick(&[1e-5, 0.5, 2.0, 10_000.0]))),
-            AttrKind::Name => Attr::Name(self.dice.pick(&["", "a name", "x"]).into()),
+            AttrKind::Float | AttrKind::OptionalFloat => Attr::Float(Float::new(match decl.name {
+                "p" => self.dice.pick(&[0.0, 1.0, 2.0, 3.0, f64::INFINITY, f64::NEG_INFINITY]),
+                "min" | "max" | "slope" | "alpha" | "beta" => f64::from(self.dice.float()),
+                _ => self.dice.pick(&[1e-5, 10_000.0]),
+            })),
+            AttrKind::Reduction => Attr::Reduction(self.dice.pick(&Reduction::ALL)),
+            AttrKind::Name => Attr::Name(self.dice.pick(&["tanh", "none", "a name"]).into()),
             AttrKind::DType | AttrKind::OptionalDType => Attr::DType(self.dice.pick(&DType::ALL)),
             AttrKind::Type | AttrKind::OptionalType => Attr::Type(self.value().map(|value| self.ty(value).clone())?),
             AttrKind::Ints => Attr::Ints((0..self.dice.between(0, 2)).map(|_| int(&mut self.dice)).collect()),

@@ -9,7 +9,7 @@ use irc_ir::{
 
 fn spec(architecture: &str, vocabulary: usize, causal: bool) -> ModelSpec {
     let mut m = ModelBuilder::new(architecture, DType::F32, vocabulary, 32);
-    let rotary = causal.then_some(RotaryShape { base: 100.0, rotated: 4 });
+    let rotary = causal.then_some(RotaryShape::new(100.0, 4));
     let shape = AttentionShape { heads: 2, kv_heads: 2, head_size: 4, scale: 0.5, rotary, causal, window: None };
     let tokens = m.tokens();
     let mut x = m.module("embed", tokens, |m, tokens| m.embedding("weight", tokens, vocabulary, 8));
@@ -17,7 +17,7 @@ fn spec(architecture: &str, vocabulary: usize, causal: bool) -> ModelSpec {
         m.stage(&format!("layer {layer}"));
         x = m.module(&format!("model.layers.{layer}"), x, |m, x| {
             let normed = m.rms_norm("norm", x, 8, 1e-5);
-            let z = m.attention(&format!("layer {layer}"), shape, normed, normed, normed);
+            let z = m.attention(&format!("layer {layer}"), shape.clone(), normed, normed, normed);
             let x = m.add(x, z);
             let up = m.projection("up", x, 8, 12);
             let up = m.node(Op::Silu {}, [up]);
