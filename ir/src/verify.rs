@@ -31,7 +31,7 @@ use crate::{
     attr::Literal,
     code::Code,
     diagnostic::{Diagnostic, Diagnostics, Span},
-    graph::{Body, Graph, NodeId},
+    graph::{Body, EffectKind, Graph, NodeId},
     infer::{
         Models, find_model, infer,
         loops::{self, Parameters},
@@ -238,8 +238,10 @@ impl Checker {
             if params.shifts() {
                 types.leave(params, &BTreeSet::new());
             }
+        } else {
+            // Only now sizes in all bodies are written as the program writes them.
+            self.written_types(graph, &types);
         }
-        self.written_types(graph, &types);
         types
     }
 
@@ -363,6 +365,21 @@ impl Checker {
             {
                 let error = Diagnostic::error(Code::E1007, format!("the value is {ty}, but {written} is written here"));
                 self.found.push(error.label(span.clone(), format!("should be `{ty}`")));
+            }
+        }
+        for (at, inside) in &types.bodies {
+            let body = match at {
+                LoopId::Node(id) => match &graph.node(*id).op {
+                    Op::Loop { body, .. } => Some(body),
+                    _ => None,
+                },
+                LoopId::Effect(entry) => match graph.effects.get(*entry).map(|effect| &effect.kind) {
+                    Some(EffectKind::Loop { body, .. }) => Some(body),
+                    _ => None,
+                },
+            };
+            if let Some(body) = body {
+                self.written_types(body.graph(), inside);
             }
         }
     }
