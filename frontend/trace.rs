@@ -220,7 +220,7 @@ impl Session {
     /// # use irc::{backends::{host::Functions, reference::Reference}, ir::{tensor::Tensor, types::{DType, Type}}, models::Model};
     /// let model = Model::open("induction")?;
     /// let session = model.session();
-    /// let trace = session.trace("Eiffel Paris Eiffel");
+    /// let trace = session.trace("<s> Eiffel Paris Eiffel");
     /// let next = trace.hook("lm_head.output").at((.., -1)).argmax(-1);
     /// let surprise = session.call("surprise", [&next], Type::tensor(DType::F32, []));
     /// session.when(surprise.gt(0.5), || session.stop("too surprising"));
@@ -229,7 +229,7 @@ impl Session {
     /// let mut host = Functions::new(|event| println!("{event:?}"));
     /// host.add("surprise", |operands| Ok(Tensor::scalar(if operands[0].as_tensor().is_some() { 0.25f32 } else { 1.0 }).into()));
     /// let results = session.run_for(&Reference, &mut host)?;
-    /// assert_eq!(model.decode(results.ints("next")?), " Paris");
+    /// assert_eq!(model.decode(results.ints("next")?), "Paris");
     /// assert!(results.stopped().is_none());
     /// # Ok::<(), irc::ir::diagnostic::Diagnostics>(())
     /// ```

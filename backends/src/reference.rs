@@ -254,10 +254,6 @@ impl Oracle<'_> {
                 let returns = returns.substitute(&|symbol| frame.sizes.get(symbol).cloned());
                 call(self.host, name, &operands, &returns, frame.graph.span(id))?
             }
-            Op::Reshape { shape } => {
-                let shape = shape.iter().map(|dim| dim.substitute(&|symbol| frame.sizes.get(symbol).cloned())).collect();
-                eval(&Op::Reshape { shape }, &[value(0)?]).map_err(|error| failed(error.message()))?
-            }
             Op::Param { index, .. } => {
                 let param = usize::try_from(*index).ok().and_then(|index| frame.params.get(index));
                 return param.cloned().ok_or_else(|| failed("the loop gives no such parameter"));
@@ -277,7 +273,8 @@ impl Oracle<'_> {
             }
             op => {
                 let operands = (0..node.operands.len()).map(value).collect::<Result<Vec<_>, _>>()?;
-                eval(op, &operands).map_err(|error| failed(error.message()))?
+                let op = op.substitute(&|symbol| frame.sizes.get(symbol).cloned());
+                eval(&op, &operands).map_err(|error| failed(error.message()))?
             }
         }))
     }

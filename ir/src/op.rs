@@ -3,6 +3,8 @@
 //!
 //! All operations are pure and have one result. Effects are entries of a graph's effect list.
 
+use std::collections::BTreeSet;
+
 use crate::{
     attr::{Attr, AttrKind, AttrValue, Float, Literal, Reduction},
     graph::Body,
@@ -949,7 +951,41 @@ ops! {
     }
 }
 
+impl Op {
+    /// The symbols of sizes in its attributes that mean something around it: in shapes, and in the type of what a function
+    /// returns.
+    pub fn symbols(&self) -> BTreeSet<Name> {
+        let symbols = |attr: Attr| match attr {
+            Attr::Dims(dims) => dims.iter().flat_map(Dim::symbols).collect(),
+            Attr::Type(ty) => ty.symbols(),
+            _ => BTreeSet::new(),
+        };
+        if self.kind().has_sizes() { self.attrs().into_iter().flat_map(symbols).collect() } else { BTreeSet::new() }
+    }
+
+    /// The operation with each of [`Op::symbols`] replaced by what `value` gives for it, where it gives something.
+    pub fn substitute(&self, value: &dyn Fn(&str) -> Option<Dim>) -> Op {
+        let kind = self.kind();
+        if !kind.has_sizes() {
+            return self.clone();
+        }
+        let attrs = self.attrs().into_iter().map(|attr| match attr {
+            Attr::Dims(dims) => Attr::Dims(dims.iter().map(|dim| dim.substitute(value)).collect()),
+            Attr::Type(ty) => Attr::Type(ty.substitute(value)),
+            attr => attr,
+        });
+        let mut attrs = kind.attrs().iter().zip(attrs);
+        // Attributes are asked for in their order, and of the kinds that they had.
+        Op::build(kind, &mut |_| attrs.next().map(|(_, attr)| attr)).unwrap_or_else(|_| self.clone())
+    }
+}
+
 impl OpKind {
+    /// Whether there are sizes among its attributes.
+    fn has_sizes(self) -> bool {
+        self.attrs().iter().any(|decl| matches!(decl.kind, AttrKind::Dims | AttrKind::Type))
+    }
+
     /// The operation called `name` in program text.
     pub fn from_name(name: &str) -> Option<OpKind> {
         OpKind::ALL.iter().copied().find(|kind| kind.name() == name)

@@ -441,30 +441,28 @@ impl Type {
         }
     }
 
-    /// The type with the symbols of its sizes replaced.
+    /// The type with the symbols of its sizes replaced; those of a list stand for any size, whatever they are called.
     pub fn substitute(&self, value: &dyn Fn(&str) -> Option<Dim>) -> Type {
         match self {
             Type::Tensor(tensor) => Type::Tensor(tensor.substitute(value)),
             Type::Tuple(parts) => Type::Tuple(parts.iter().map(|part| part.substitute(value)).collect()),
-            Type::List(part) => Type::List(part.substitute(value).into()),
             Type::Forward(ForwardType { model, batch, tokens, past }) => Type::Forward(ForwardType {
                 model: model.clone(),
                 batch: batch.substitute(value),
                 tokens: tokens.substitute(value),
                 past: past.substitute(value),
             }),
-            Type::Str | Type::Opaque => self.clone(),
+            Type::List(_) | Type::Str | Type::Opaque => self.clone(),
         }
     }
 
-    /// The sizes that occur in the type.
+    /// The sizes that occur in the type, but for those of lists.
     pub fn dims(&self) -> Vec<&Dim> {
         match self {
             Type::Tensor(tensor) => tensor.shape.iter().collect(),
             Type::Tuple(parts) => parts.iter().flat_map(Type::dims).collect(),
-            Type::List(part) => part.dims(),
             Type::Forward(forward) => vec![&forward.batch, &forward.tokens, &forward.past],
-            Type::Str | Type::Opaque => vec![],
+            Type::List(_) | Type::Str | Type::Opaque => vec![],
         }
     }
 

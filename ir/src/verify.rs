@@ -296,13 +296,12 @@ impl Checker {
                 }
                 returned(returns, params)?
             }
-            Op::Reshape { shape } => {
-                let inside = shape.iter().map(|size| params.map_or_else(|| size.clone(), |params| params.size_inside(size)));
-                let ty = infer(&Op::Reshape { shape: inside.collect() }, operands, &self.models)?;
-                check_symbols(shape.iter().flat_map(Dim::symbols), params)?;
+            op => {
+                let shifted = params.filter(|params| params.shifts()).map(|params| params.operation_inside(op));
+                let ty = infer(shifted.as_ref().unwrap_or(op), operands, &self.models)?;
+                check_symbols(op.symbols(), params)?;
                 ty
             }
-            op => infer(op, operands, &self.models)?,
         };
         if let (Op::Forward { .. } | Op::Extend {}, Type::Forward(forward)) = (op, &ty) {
             let tokens = graph.node(id).operands.last().map(|tokens| &graph.node(*tokens).op);

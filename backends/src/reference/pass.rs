@@ -173,11 +173,7 @@ impl Pass {
                 name => self.tokens().ok_or_else(|| failed(format!("an applied module has no {name}"))),
             };
         }
-        let op = match &node.op {
-            Op::Reshape { shape } => Op::Reshape { shape: shape.iter().map(|dim| dim.substitute(&|symbol| self.size(symbol))).collect() },
-            Op::Expand { shape } => Op::Expand { shape: shape.iter().map(|dim| dim.substitute(&|symbol| self.size(symbol))).collect() },
-            op => op.clone(),
-        };
+        let op = node.op.substitute(&|symbol| self.size(symbol));
         let operands = node.operands.iter().map(|operand| match &spec.graph().node(*operand).op {
             Op::Weight { name, .. } => {
                 let decl = spec.weights().iter().find(|decl| decl.name == *name).ok_or_else(|| failed(format!("`{name}` is no weight")))?;

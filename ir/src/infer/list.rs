@@ -14,7 +14,16 @@ use crate::{
 /// wherever it stands in one value.
 pub(crate) fn fits(of: &Type, ty: &Type) -> bool {
     let mut sizes = BTreeMap::new();
-    bind(of, ty, &mut sizes) && of.substitute(&|symbol| sizes.get(symbol).cloned()) == *ty
+    bind(of, ty, &mut sizes) && filled(of, &sizes) == *ty
+}
+
+/// The type with the sizes that symbols stand for, also in lists inside it.
+fn filled(of: &Type, sizes: &BTreeMap<Name, Dim>) -> Type {
+    match of {
+        Type::List(of) => Type::List(filled(of, sizes).into()),
+        Type::Tuple(parts) => Type::Tuple(parts.iter().map(|part| filled(part, sizes)).collect()),
+        of => of.substitute(&|symbol| sizes.get(symbol).cloned()),
+    }
 }
 
 /// Finds what single symbols stand for; whether both types are of one form.

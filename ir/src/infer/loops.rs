@@ -14,6 +14,7 @@ use crate::{
     code::Code,
     diagnostic::Diagnostic,
     graph::{Body, NodeId},
+    op::Op,
     types::{DType, Dim, Name, Type},
 };
 
@@ -107,14 +108,19 @@ impl Parameters {
         !self.from_zero.is_empty()
     }
 
-    /// A size as it is written inside the body.
-    pub(crate) fn size_inside(&self, size: &Dim) -> Dim {
-        size.substitute(&|symbol| self.from_zero.contains(symbol).then(|| Dim::symbol(symbol) - Dim::known(1)))
+    /// What a symbol is inside the body, if it is not itself.
+    fn symbol_inside(&self, symbol: &str) -> Option<Dim> {
+        self.from_zero.contains(symbol).then(|| Dim::symbol(symbol) - Dim::known(1))
     }
 
     /// A type as it is written inside the body.
     pub(crate) fn inside(&self, ty: &Type) -> Type {
-        ty.substitute(&|symbol| self.from_zero.contains(symbol).then(|| Dim::symbol(symbol) - Dim::known(1)))
+        ty.substitute(&|symbol| self.symbol_inside(symbol))
+    }
+
+    /// An operation as it is written inside the body.
+    pub(crate) fn operation_inside(&self, op: &Op) -> Op {
+        op.substitute(&|symbol| self.symbol_inside(symbol))
     }
 
     /// A type inside the body as the program writes it, but for the symbols that `not` names.
@@ -143,7 +149,7 @@ impl Parameters {
                 return Err(wrong_result(body, at, ty, result));
             }
         }
-        let may_be_zero = |size: &Dim| !self.size_inside(size).at_least(1);
+        let may_be_zero = |size: &Dim| !size.substitute(&|symbol| self.symbol_inside(symbol)).at_least(1);
         if let Some((symbol, size)) = step.iter().find(|(symbol, size)| !self.from_zero.contains(*symbol) && may_be_zero(size)) {
             let message = format!("the size `{symbol}` is `{size}` in the next iteration, which may be 0");
             return Err(Diagnostic::error(Code::E3004, message).note("a size that is at least 1 at first has to stay so"));
@@ -230,12 +236,12 @@ fn matches(ty: &Type, given: &Type, binding: &mut Binding) -> bool {
     expected.iter().zip(&given).all(|(expected, given)| known(expected) && expected.substitute(&bound) == **given)
 }
 
-/// Whether two types differ in sizes only.
+/// Whether two types differ in sizes only, and not in those of lists.
 fn same_form(a: &Type, b: &Type) -> bool {
     match (a, b) {
         (Type::Tensor(a), Type::Tensor(b)) => a.dtype == b.dtype && a.rank() == b.rank(),
         (Type::Tuple(a), Type::Tuple(b)) => a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| same_form(a, b)),
-        (Type::List(a), Type::List(b)) => same_form(a, b),
+        (Type::List(a), Type::List(b)) => a == b,
         (Type::Forward(a), Type::Forward(b)) => a.model == b.model,
         (Type::Str, Type::Str) | (Type::Opaque, Type::Opaque) => true,
         (Type::Tensor(_) | Type::Tuple(_) | Type::List(_) | Type::Forward(_) | Type::Str | Type::Opaque, _) => false,
