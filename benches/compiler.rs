@@ -30,12 +30,16 @@ fn checked(graph: &Graph) -> Verified {
 }
 
 fn compiler(c: &mut Criterion) {
-    for traces in [100, 1000] {
+    // The last has 100,000 nodes.
+    for traces in [100, 1000, 11_800] {
         let graph = sweep(traces);
         let text_form = text::print(&graph, None);
         let verified = checked(&graph);
         let mut group = c.benchmark_group("sweep");
         group.throughput(Throughput::Elements(graph.len() as u64));
+        if graph.len() > 50_000 {
+            group.sample_size(10);
+        }
         group.bench_function(BenchmarkId::new("parse", graph.len()), |b| b.iter(|| black_box(text::parse(&text_form))));
         group.bench_function(BenchmarkId::new("print", graph.len()), |b| b.iter(|| black_box(text::print(&graph, None))));
         group.bench_function(BenchmarkId::new("bind and verify", graph.len()), |b| b.iter(|| black_box(checked(&graph))));
