@@ -86,6 +86,9 @@ fn attack(name: &str, seeds: &[&[u8]], words: &[&[u8]], copies: usize, most: usi
 #[test]
 fn damaged_files_are_refused_cheaply() {
     attack("program_text", PROGRAMS, WORDS, 4_000, 1 << 20, targets::program_text);
+    let programs: Vec<Vec<u8>> = PROGRAMS.iter().map(|text| encoded(text)).collect();
+    let programs: Vec<&[u8]> = programs.iter().map(Vec::as_slice).collect();
+    attack("program_cbor", &programs, BYTES, 4_000, 1 << 20, targets::program_cbor);
     attack("config", CONFIGS, JSON, 150, 16 << 20, targets::config);
     attack("tokenizer", &[include_bytes!("data/tiny-gpt2/tokenizer.json")], JSON, 150, 16 << 20, targets::tokenizer);
     // Damage to numbers is none; what counts is the header.
@@ -102,6 +105,11 @@ fn damaged_files_are_refused_cheaply() {
         targets::gguf,
     );
     targets::clean();
+}
+
+/// A program as CBOR.
+fn encoded(text: &[u8]) -> Vec<u8> {
+    irc::ir::cbor::encode(&irc::ir::text::parse(std::str::from_utf8(text).unwrap()).into_result().unwrap())
 }
 
 /// An index that says that all tensors of a header are in one shard.
@@ -167,6 +175,22 @@ const WORDS: &[&[u8]] = &[
     b"\xe2\x80\x9c",
 ];
 
+/// Heads of CBOR items with lengths that are not there, and items within items.
+const BYTES: &[&[u8]] = &[
+    b"\x9b\x7f\xff\xff\xff\xff\xff\xff\xff",
+    b"\x5b\0\0\0\xff\xff\xff\xff\xff",
+    b"\xbf",
+    b"\xff",
+    b"\x9f",
+    b"\xf6",
+    b"\x80",
+    b"\xa0",
+    b"\x81\x81\x81\x81\x81\x81\x81\x81",
+    b"\x1a\xff\xff\xff\xff",
+    b"\x3b\x7f\xff\xff\xff\xff\xff\xff\xff",
+    b"\xfb\x7f\xf8\0\0\0\0\0\0",
+];
+
 const JSON: &[&[u8]] = &[
     b"99999999999999999999",
     b"-1",
@@ -188,6 +212,9 @@ const PROGRAMS: &[&[u8]] = &[
     include_bytes!("cases/parse/good_literals.ig"),
     include_bytes!("cases/parse/good_types.ig"),
     include_bytes!("cases/parse/good_patch.ig"),
+    include_bytes!("cases/parse/good_loops.ig"),
+    include_bytes!("cases/parse/good_effects.ig"),
+    include_bytes!("cases/run/generate_until.ig"),
 ];
 
 /// In a folder with the weights of the second.

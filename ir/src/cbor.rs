@@ -44,7 +44,8 @@
 //! # Limits
 //!
 //! What is read is bounded by the length of the input and by [`Limits`], never by a length that the input claims. Loops
-//! are nested at most [`MAX_LOOP_NESTING`](crate::graph::MAX_LOOP_NESTING) deep, types at most 200.
+//! are nested at most [`MAX_LOOP_NESTING`](crate::graph::MAX_LOOP_NESTING) deep, types at most 200. Symbols and sizes are
+//! those that the text form has, so that what is read can be printed.
 
 mod read;
 mod write;

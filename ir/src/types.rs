@@ -134,6 +134,9 @@ pub struct Dim(Repr);
 /// The most terms of a size.
 pub(crate) const MAX_TERMS: usize = 64;
 
+/// The largest number in a size that is read from a file. Sums of products of such sizes do not reach the end of 64 bits.
+pub(crate) const MAX_SIZE: u64 = 1 << 40;
+
 /// The most symbols in a term.
 pub(crate) const MAX_FACTORS: usize = 16;
 
@@ -155,6 +158,12 @@ impl Dim {
     /// A size that is a number.
     pub const fn known(size: i64) -> Dim {
         Dim(Repr::Known(size))
+    }
+
+    /// Whether a text can be the name of a symbol: an upper-case letter, then upper-case letters, digits and `_`.
+    pub(crate) fn is_symbol(text: &str) -> bool {
+        text.starts_with(|first: char| first.is_ascii_uppercase())
+            && text.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'))
     }
 
     /// A size that is not known yet.

@@ -11,6 +11,7 @@ use std::{
 
 use irc::{
     ir::{
+        cbor,
         diagnostic::{Diagnostics, Source},
         graph::Graph,
         infer::Models,
@@ -52,6 +53,14 @@ pub fn program_text(data: &[u8]) {
     match text::parse(text).into_result() {
         Ok(graph) => program(&graph, &source),
         Err(errors) => drop(errors.render(&source, false)),
+    }
+}
+
+/// A program as CBOR.
+pub fn program_cbor(data: &[u8]) {
+    if let Ok(graph) = cbor::decode(data) {
+        assert_eq!(cbor::decode(&cbor::encode(&graph)).as_ref(), Ok(&graph), "what is written does not read back");
+        program(&graph, &Source::new("fuzz", ""));
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     graph::{Body, Effect, EffectKind, Graph, Guard, MAX_LOOP_NESTING, ModelDecl, NodeId, Operands},
     op::{AttrError, Op, OpKind},
     tensor::{Sizes, Tensor},
-    types::{DType, Dim, ForwardType, MAX_FACTORS, MAX_TERMS, Name, Shape, TensorType, Type},
+    types::{DType, Dim, ForwardType, MAX_FACTORS, MAX_SIZE, MAX_TERMS, Name, Shape, TensorType, Type},
     verify::Limits,
 };
 
@@ -446,18 +446,29 @@ impl<'a> Reader<'a> {
     fn dim(&mut self) -> Read<Dim> {
         let at = self.at;
         if !matches!(self.peek()?, Header::Array(_)) {
-            return Ok(Dim::known(self.int("a size")?));
+            let size = self.int("a size")?;
+            return if size.unsigned_abs() <= MAX_SIZE { Ok(Dim::known(size)) } else { Err(self.damaged(at, "a size of at most 2^40")) };
         }
         let terms = self.array("a size")?;
-        let mut sum = Dim::known(0);
+        let (mut sum, mut total) = (Dim::known(0), 0u64);
         for _ in 0..terms {
             let symbols = self.array("a term of a size")?;
             if terms > MAX_TERMS || symbols == 0 || symbols > MAX_FACTORS + 1 {
                 return Err(self.damaged(at, "a size of fewer terms"));
             }
-            let mut product = Dim::known(self.int("a factor")?);
+            let factor = self.int("a factor")?;
+            total = total.saturating_add(factor.unsigned_abs());
+            if total > MAX_SIZE {
+                return Err(self.damaged(at, "a size of at most 2^40"));
+            }
+            let mut product = Dim::known(factor);
             for _ in 1..symbols {
-                product = product * Dim::symbol(self.name("a symbol")?);
+                let at = self.at;
+                let symbol = self.name("a symbol")?;
+                if !Dim::is_symbol(&symbol) {
+                    return Err(self.damaged(at, "a symbol of upper-case letters").note(format!("`{}` is none", shown(&symbol))));
+                }
+                product = product * Dim::symbol(symbol);
             }
             sum = sum + product;
         }

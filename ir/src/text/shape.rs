@@ -11,11 +11,8 @@ use super::{
 use crate::{
     code::Code,
     diagnostic::{Diagnostic, Span},
-    types::{DType, Dim, ForwardType, MAX_FACTORS, MAX_TERMS, Shape, TensorType, Type},
+    types::{DType, Dim, ForwardType, MAX_FACTORS, MAX_SIZE, MAX_TERMS, Shape, TensorType, Type},
 };
-
-/// The largest size. Sums of products of such sizes must not reach the end of 64 bits.
-const MAX_SIZE: u64 = 1 << 40;
 
 impl Parser<'_> {
     /// Reads a type; `depth` is how many types it stands in.
