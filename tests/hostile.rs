@@ -9,6 +9,8 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
+use irc::ir::random::Dice;
+
 /// Counts the bytes that are allocated, and remembers the most there ever were.
 struct Counting;
 
@@ -30,16 +32,6 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Numbers without a pattern, the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, count: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (self.0 >> 33) as usize % count.max(1)
-    }
-}
-
 /// One damaged copy: bytes changed, cut out, doubled, or replaced by what parsers stumble over.
 fn damaged(bytes: &[u8], words: &[&[u8]], dice: &mut Dice) -> Vec<u8> {
     let mut damaged = bytes.to_vec();
@@ -53,9 +45,9 @@ fn damaged(bytes: &[u8], words: &[&[u8]], dice: &mut Dice) -> Vec<u8> {
                 let part = damaged[at..end].to_vec();
                 damaged.splice(at..at, part);
             }
-            3 => drop(damaged.splice(at..end, words[dice.below(words.len())].iter().copied())),
+            3 => drop(damaged.splice(at..end, dice.pick(words).iter().copied())),
             4 if at < damaged.len() => damaged[at] ^= 1 << dice.below(8),
-            _ if at < damaged.len() => damaged[at] = [0, 0xff, 0x7f, 0x80, b'9', b'{', b'['][dice.below(7)],
+            _ if at < damaged.len() => damaged[at] = dice.pick(&[0, 0xff, 0x7f, 0x80, b'9', b'{', b'[']),
             _ => {}
         }
     }
@@ -65,7 +57,7 @@ fn damaged(bytes: &[u8], words: &[&[u8]], dice: &mut Dice) -> Vec<u8> {
 /// Runs a target on a seed and on damaged copies of it. `most` is how many bytes a copy may allocate at once, over what the
 /// untouched seed does.
 fn attack(name: &str, seeds: &[&[u8]], words: &[&[u8]], copies: usize, most: usize, target: fn(&[u8])) {
-    let mut dice = Dice(0x9e37_79b9);
+    let mut dice = Dice::new(0);
     let peak = |data: &[u8]| {
         let before = NOW.load(Relaxed);
         PEAK.store(before, Relaxed);

@@ -162,8 +162,12 @@ impl Dim {
 
     /// Whether a text can be the name of a symbol: an upper-case letter, then upper-case letters, digits and `_`.
     pub(crate) fn is_symbol(text: &str) -> bool {
-        text.starts_with(|first: char| first.is_ascii_uppercase())
-            && text.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'))
+        text.starts_with(|first: char| first.is_ascii_uppercase()) && text.bytes().all(Dim::in_symbol)
+    }
+
+    /// Whether the name of a symbol can go on with this character.
+    pub(crate) const fn in_symbol(byte: u8) -> bool {
+        matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_')
     }
 
     /// A size that is not known yet.

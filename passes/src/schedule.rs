@@ -30,12 +30,13 @@ use crate::values::{Base, HookValue, Values, number};
 /// # Errors
 /// E4005 if it extends forwards or has loops: a schedule is a list of steps, and they have none yet.
 pub fn schedule(program: &Verified) -> Result<Schedule, Diagnostic> {
-    check_supported(program.graph())?;
-    let values = number(program);
+    let live = program.graph().live();
+    check_supported(program.graph(), &live)?;
+    let values = number(program, &live);
     let mut demand = Demand::new(program, &values);
     program.graph().roots().for_each(|root| demand.want(values.of[root.index()]));
     demand.settle();
-    let counts = demand.counts();
+    let counts = demand.counts(&live);
     let Demand { lanes, tasks, wanted, .. } = demand;
     let mut results = vec![None; program.graph().effects.len()];
     for &value in &wanted {
@@ -51,13 +52,12 @@ pub fn schedule(program: &Verified) -> Result<Schedule, Diagnostic> {
 }
 
 /// Refuses what cannot be scheduled.
-fn check_supported(graph: &Graph) -> Result<(), Diagnostic> {
+fn check_supported(graph: &Graph, live: &[bool]) -> Result<(), Diagnostic> {
     let refuse = |what: &str, span: &Span| {
         Err(Diagnostic::error(Code::E4005, format!("{what} cannot be run on an engine yet"))
             .label(span.clone(), "")
             .help("the reference backend runs it: `--backend reference`"))
     };
-    let live = graph.live();
     for (id, node) in graph.nodes().filter(|(id, _)| live[id.index()]) {
         match &node.op {
             Op::Extend {} => return refuse("a forward that extends another", graph.span(id)),
@@ -241,17 +241,16 @@ impl<'a> Demand<'a> {
     }
 
     /// Passes that the effects ask for, stages that run for them, stages if each pass ran whole and alone.
-    fn counts(&self) -> (usize, usize, usize) {
+    fn counts(&self, live: &[bool]) -> (usize, usize, usize) {
         let run = self.tasks.values().filter(|task| task.computes).count();
-        let (passes, whole) = self.passes();
+        let (passes, whole) = self.passes(live);
         (passes, run, whole)
     }
 
     /// How often a tool that runs programs as they are written would run a model: once for every forward whose hooks are
     /// read, unless a forward with one more write shows the same value on its way. Modules count with their own stages.
-    fn passes(&self) -> (usize, usize) {
+    fn passes(&self, live: &[bool]) -> (usize, usize) {
         let graph = self.program.graph();
-        let live = graph.live();
         let mut writes: HashMap<NodeId, Vec<&Name>> = HashMap::new();
         let mut reads: BTreeMap<NodeId, Vec<&Name>> = BTreeMap::new();
         let (mut passes, mut whole) = (0, 0);

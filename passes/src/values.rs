@@ -72,12 +72,11 @@ struct Numbering<'a> {
     shown: HashMap<(usize, HookId, Vec<HookId>), Rc<[HookId]>>,
 }
 
-/// Numbers the values of a program that something needs; the others stand for themselves.
-pub(crate) fn number(program: &Verified) -> Values {
+/// Numbers the live values of a program; the others stand for themselves.
+pub(crate) fn number(program: &Verified, live: &[bool]) -> Values {
     let values = Values { of: vec![], hooks: HashMap::new(), bases: vec![] };
     let (forward_of, base_ids, known, shown) = Default::default();
     let mut numbering = Numbering { program, values, forward_of, base_ids, known, shown };
-    let live = program.graph().live();
     for (id, node) in program.graph().nodes() {
         let value = if live[id.index()] { numbering.value_of(id, &node.op, &node.operands) } else { id };
         numbering.values.of.push(value);

@@ -247,7 +247,7 @@ impl Parser<'_> {
             };
         }
         if next.is_ascii_uppercase() {
-            let place = self.take_while(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'));
+            let place = self.take_while(Dim::in_symbol);
             let text = self.text;
             return Ok((1, Some(Dim::symbol(self.intern(&text[place])))));
         }
