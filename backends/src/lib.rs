@@ -10,6 +10,8 @@ pub mod conformance;
 pub mod execute;
 pub mod host;
 pub mod onnx;
+#[cfg(feature = "ort")]
+pub mod ort;
 mod positionwise;
 pub mod reference;
 pub mod rten;

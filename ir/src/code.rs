@@ -52,6 +52,8 @@ codes! {
     E0014,
     /// A program in CBOR is damaged, or the file is something else; the message names the byte and what is expected there.
     E0015,
+    /// ONNX Runtime is not here, too old, damaged, or lacks a library that it needs; the message says which.
+    E0016,
     /// The number of operands does not fit the operation.
     E1001,
     /// An operand has the wrong kind of type: a tensor was expected where a forward, tuple or string stands, or the reverse.
