@@ -2,4 +2,8 @@
 //!
 //! Nothing of it is linked, so a program that never asks for this engine needs nothing of it.
 
+mod engine;
 pub mod runtime;
+mod session;
+
+pub use engine::{Optimization, Ort};

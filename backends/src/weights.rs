@@ -119,6 +119,23 @@ impl Weights {
         }
     }
 
+    /// The bytes of a weight in the file, where they are mapped.
+    pub fn mapped_bytes(&self, place: &Place) -> Option<&[u8]> {
+        match (place, &self.file) {
+            (Place::File { offset, length, .. }, Some((_, map))) => map.get(*offset as usize..(*offset + *length) as usize),
+            _ => None,
+        }
+    }
+
+    /// Lets the system take back the memory that the file was read into; what is looked at later is read again.
+    pub fn release_pages(&self) {
+        #[cfg(unix)]
+        if let Some((_, map)) = &self.file {
+            // SAFETY: the mapping is of a file and only read. A failure costs only memory.
+            let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        }
+    }
+
     /// The bytes of all weights.
     pub fn bytes(&self) -> u64 {
         self.places

@@ -5,6 +5,9 @@
 //! what an attention stage gives is an input of the ONNX model.
 
 mod numeric;
+mod stage;
+
+pub use stage::{LoweredStage, Point, lower_stage};
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,9 @@
 //! The library of ONNX Runtime: found, checked, loaded once a process.
 
 use std::{
+    ffi::CStr,
     path::{Path, PathBuf},
+    ptr::{self, NonNull},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -9,7 +11,11 @@ use irc_ir::{
     code::Code,
     diagnostic::{Diagnostic, Span},
 };
-use ort::environment::{Environment, GlobalThreadPoolOptions};
+use ort::{
+    AsPointer,
+    environment::{Environment, GlobalThreadPoolOptions},
+    memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
+};
 
 /// The oldest minor version of ONNX Runtime 1 that is taken: older ones lack functions, and some of those abort the process.
 pub const OLDEST: u32 = 24;
@@ -45,12 +51,9 @@ impl Runtime {
         let builder = ort::init_from(&path).map_err(|error| unusable(&path, error))?;
         let pool = GlobalThreadPoolOptions::default().with_spin_control(false);
         let pool = pool.and_then(|pool| pool.with_intra_threads(threads.unwrap_or(0))).map_err(|error| unusable(&path, error))?;
-        let environment = builder
-            .with_name("irc")
-            .with_telemetry(false)
-            .with_global_thread_pool(pool)
-            .build()
-            .map_err(|error| unusable(&path, error))?;
+        let environment =
+            builder.with_name("irc").with_telemetry(false).with_global_thread_pool(pool).build().map_err(|error| unusable(&path, error))?;
+        share_arena(&environment).map_err(|error| unusable(&path, error))?;
         let runtime = Arc::new(Runtime { version: version(&path), path, environment });
         *loaded = Some(runtime.clone());
         Ok(runtime)
@@ -79,6 +82,23 @@ pub fn check(path: &Path) -> Result<u32, Diagnostic> {
         Some(minor) if minor >= OLDEST => Ok(minor),
         Some(minor) => Err(unusable(path, format!("it is version 1.{minor}, and 1.{OLDEST} is the oldest that works"))),
         None => Err(unusable(path, "it is not a library of ONNX Runtime that can be loaded here")),
+    }
+}
+
+/// Gives all sessions one arena for their temporaries: each would keep its own largest ones otherwise, for every layer anew.
+fn share_arena(environment: &Environment) -> ort::Result<()> {
+    let info = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Arena, MemoryType::Default)?;
+    // SAFETY: both pointers are of live objects, and no configuration means the default one.
+    let status = unsafe { (ort::api().CreateAndRegisterAllocator)(environment.ptr().cast_mut(), info.ptr(), ptr::null()) };
+    // SAFETY: a status is null or owned by who gets it; this one is taken once.
+    match NonNull::new(status.0) {
+        None => Ok(()),
+        Some(status) => {
+            // SAFETY: as above; the text belongs to the status and is copied before it goes.
+            let message = unsafe { CStr::from_ptr((ort::api().GetErrorMessage)(status.as_ptr())) }.to_string_lossy().into_owned();
+            unsafe { (ort::api().ReleaseStatus)(status.as_ptr()) };
+            Err(ort::Error::new(message))
+        }
     }
 }
 

@@ -1,0 +1,144 @@
+//! One position-wise stage of a model as an ONNX graph of its own, with hooks as outputs, for engines that compute all of
+//! what they are given.
+
+use std::collections::BTreeMap;
+
+use irc_ir::{
+    diagnostic::Diagnostic,
+    graph::NodeId,
+    model::{ModelSpec, StageKind},
+    op::Op,
+    types::{DType, Type},
+};
+
+use super::{Lowering, data_type};
+use crate::{
+    failed,
+    onnx::proto::{ModelProto, TensorProto, TypeProto, ValueInfoProto, type_proto},
+    weights::{Place, Weights},
+};
+
+/// A stage as an ONNX model.
+pub struct LoweredStage {
+    /// The model.
+    pub model: ModelProto,
+    /// What the stage takes: sources of earlier stages, and inputs of the model.
+    pub inputs: BTreeMap<NodeId, String>,
+    /// What the model gives: the sources that the stage computes.
+    pub outputs: BTreeMap<NodeId, String>,
+    /// The values that can be replaced, by source.
+    pub points: BTreeMap<NodeId, Point>,
+    /// The names of the weights that it needs, by their nodes. Those in a file are external tensors.
+    pub weights: BTreeMap<NodeId, String>,
+}
+
+/// The inputs by which a value is replaced while the model runs. Left alone, the value is what the model computes, to the bit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Point {
+    /// Where it is replaced: bools, broadcast to the value. Nowhere by default.
+    pub mask: String,
+    /// By what: broadcast to the value.
+    pub value: String,
+}
+
+/// Lowers a position-wise stage.
+///
+/// A plain model gives what lies at hooks and what later stages take. With `replaceable`, each computed value of it is an
+/// output, and a [`Point`] where it can be replaced: by selection, so that a NaN that is replaced is gone.
+///
+/// # Errors
+/// E0012 if a weight is missing; E4003 if an operation has no ONNX form for its types, or the stage is not position-wise.
+pub fn lower_stage(spec: &ModelSpec, weights: &Weights, stage: usize, replaceable: bool) -> Result<LoweredStage, Diagnostic> {
+    let stage = &spec.stages()[stage];
+    if !matches!(stage.kind, StageKind::Positionwise) {
+        return Err(failed(format!("`{}` is not position-wise", stage.name)));
+    }
+    let graph = spec.graph();
+    let types: Vec<Type> = graph.nodes().map(|(id, _)| spec.node_type(id).clone()).collect();
+    let decls: BTreeMap<_, _> = spec.weights().iter().map(|decl| (&decl.name, decl)).collect();
+    let mut lowering = Lowering::new(graph, &types);
+    let (mut inputs, mut points, mut used) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut shown: Vec<NodeId> = stage.outputs.iter().map(|output| spec.source(*output)).collect();
+    for id in stage.nodes.clone().map(NodeId::new) {
+        // Weights, constants and inputs belong to no stage: they are lowered where they are needed.
+        for &operand in &graph.node(id).operands {
+            if lowering.names.contains_key(&operand) {
+                continue;
+            }
+            match &graph.node(operand).op {
+                Op::Weight { name, .. } => {
+                    let place = weights.place(decls[name])?;
+                    lowering.weight(operand, place)?;
+                    if matches!(place, Place::File { .. }) {
+                        used.insert(operand, name.to_string());
+                    }
+                }
+                Op::Const { .. } => lowering.node(operand)?,
+                Op::Input { name, .. } => {
+                    lowering.input(operand, name)?;
+                    inputs.insert(operand, name.to_string());
+                }
+                _ => {
+                    let source = spec.source(operand);
+                    let name = inputs.entry(source).or_insert_with(|| format!("given.{}", source.index())).clone();
+                    if lowering.names.contains_key(&source) {
+                        lowering.alias(operand, source);
+                    } else {
+                        lowering.input(operand, &name)?;
+                        lowering.alias(source, operand);
+                    }
+                }
+            }
+        }
+        match &graph.node(id).op {
+            Op::Weight { .. } | Op::Const { .. } | Op::Input { .. } => continue,
+            Op::Hook { .. } if spec.source(id) != id => {
+                lowering.alias(id, graph.node(id).operands[0]);
+                shown.push(spec.source(id));
+            }
+            _ => {
+                lowering.node(id)?;
+                if replaceable && let Some(point) = lowering.replaceable(id) {
+                    points.insert(id, point);
+                }
+                if matches!(graph.node(id).op, Op::Hook { .. }) || points.contains_key(&id) {
+                    shown.push(id);
+                }
+            }
+        }
+    }
+    let mut outputs = BTreeMap::new();
+    for source in shown {
+        // What only passes through is not of this stage.
+        if stage.nodes.contains(&source.index()) && !outputs.contains_key(&source) {
+            let mut own = lowering.name(source)?.to_owned();
+            // Two values may have one name, where an operation does nothing.
+            if outputs.values().chain(inputs.values()).any(|taken| *taken == own) {
+                own = lowering.plain("Identity", &[&own]);
+            }
+            lowering.onnx = std::mem::take(&mut lowering.onnx).output(ValueInfoProto::untyped(&own));
+            outputs.insert(source, own);
+        }
+    }
+    Ok(LoweredStage { model: lowering.finish().model, inputs, outputs, points, weights: used })
+}
+
+impl Lowering<'_> {
+    /// Lets the value of a lowered node be replaced, if it is a tensor of floats.
+    fn replaceable(&mut self, id: NodeId) -> Option<Point> {
+        let dtype = self.tensor(id).ok().map(|ty| ty.dtype).filter(|dtype| *dtype == DType::F32)?;
+        let name = self.name(id).ok()?.to_owned();
+        let point = Point { mask: format!("replace.{}", id.index()), value: format!("by.{}", id.index()) };
+        let defaults = [(&point.mask, DType::Bool, 1), (&point.value, dtype, dtype.size())];
+        for (name, dtype, size) in defaults {
+            let open = type_proto::Tensor { elem_type: data_type(dtype) as i32, shape: None };
+            let ty = TypeProto { value: Some(type_proto::Value::TensorType(open)) };
+            self.onnx = std::mem::take(&mut self.onnx)
+                .constant(TensorProto::raw(name, data_type(dtype), &[], vec![0; size]))
+                .input(ValueInfoProto { name: name.clone(), r#type: Some(ty) });
+        }
+        let chosen = self.plain("Where", &[&point.mask, &point.value, &name]);
+        self.names.insert(id, vec![chosen]);
+        Some(point)
+    }
+}

@@ -1,0 +1,260 @@
+//! The engine on ONNX Runtime: each position-wise stage of a model is a session, and attention between them is ours.
+//!
+//! ONNX Runtime computes all of a session whatever is asked for, so sessions are as small as stages, and only those run that
+//! something needs. A stage has two sessions over the same packed weights: a plain one, and one in which each value can be
+//! replaced while it runs. Both are made when the model is loaded, so that nothing is compiled for a program. They give the
+//! same bits.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    thread,
+};
+
+use irc_ir::{
+    diagnostic::Diagnostic,
+    graph::NodeId,
+    model::{ModelSpec, StageKind},
+    op::Op,
+    tensor::Tensor,
+    types::DType,
+};
+use ort::{
+    session::builder::{GraphOptimizationLevel, PrepackedWeights},
+    value::{DynValue, TensorRef},
+};
+use rayon::prelude::*;
+
+use super::{
+    runtime::Runtime,
+    session::{Options, Session, SharedWeight, in_place, one_sequence},
+};
+use crate::{
+    Caps, Engine, Handle, LoadedModel, failed,
+    onnx::lower::{LoweredStage, Point, lower_stage},
+};
+
+/// What ONNX Runtime may change in a graph. Hooks have the same bits either way; that is tested, since fusions that swallow
+/// an output are a known defect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Optimization {
+    /// Nothing: the lowered operators are fused ones already, and there is nothing to win.
+    #[default]
+    Off,
+    /// All that it likes.
+    On,
+}
+
+/// The engine.
+pub struct Ort {
+    runtime: Arc<Runtime>,
+    optimization: Optimization,
+    /// Attention and the driver run here.
+    threads: rayon::ThreadPool,
+}
+
+impl Ort {
+    /// An engine on a loaded library. Attention runs on `threads` threads; on all cores where none are given.
+    ///
+    /// # Errors
+    /// E4003 if the system gives no threads.
+    pub fn new(runtime: Arc<Runtime>, threads: Option<usize>) -> Result<Ort, Diagnostic> {
+        let count = threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, Into::into));
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build();
+        let threads = pool.map_err(|error| failed(format!("no threads: {error}")))?;
+        Ok(Ort { runtime, optimization: Optimization::default(), threads })
+    }
+
+    /// The same with graph optimizations as given.
+    pub fn with_optimization(self, optimization: Optimization) -> Ort {
+        Ort { optimization, ..self }
+    }
+}
+
+impl Engine for Ort {
+    fn caps(&self) -> Caps {
+        Caps { engine: format!("onnxruntime {}", self.runtime.version()), chunk: 128, min_rows: 2 }
+    }
+
+    fn load(&self, model: &Handle) -> Result<Arc<dyn LoadedModel>, Diagnostic> {
+        let packed = PrepackedWeights::new();
+        let optimization = match self.optimization {
+            Optimization::Off => GraphOptimizationLevel::Disable,
+            Optimization::On => GraphOptimizationLevel::All,
+        };
+        let options = Options { runtime: &self.runtime, optimization, packed: &packed };
+        let of_stage = |at: usize| match &model.spec.stages()[at].kind {
+            StageKind::Attention(_) => Ok(None),
+            StageKind::Positionwise => Forms::new(model, at, &options).map(Some),
+        };
+        let stages = self.threads.install(|| (0..model.spec.stages().len()).into_par_iter().map(of_stage).collect::<Result<_, _>>())?;
+        // They are packed now.
+        model.weights.release_pages();
+        let class = format!("onnxruntime {}, cpu, f32, packed", self.runtime.version());
+        Ok(Arc::new(OrtModel { stages, handle: model.clone(), class, _packed: packed }))
+    }
+
+    fn enter(&self, work: &mut (dyn FnMut() + Send)) {
+        self.threads.install(work);
+    }
+}
+
+/// A model, stage by stage.
+struct OrtModel {
+    // Before the weights, whose memory they refer to: fields are dropped in this order.
+    stages: Vec<Option<Forms>>,
+    _packed: PrepackedWeights,
+    handle: Handle,
+    class: String,
+}
+
+/// A stage in its two forms.
+struct Forms {
+    plain: Form,
+    replaceable: Form,
+}
+
+struct Form {
+    session: Session,
+    inputs: BTreeMap<NodeId, String>,
+    outputs: BTreeMap<NodeId, String>,
+    points: BTreeMap<NodeId, Point>,
+}
+
+impl Forms {
+    fn new(model: &Handle, stage: usize, options: &Options<'_>) -> Result<Forms, Diagnostic> {
+        let form = |replaceable: bool| {
+            let lowered = lower_stage(&model.spec, &model.weights, stage, replaceable)?;
+            Form::new(model, lowered, options)
+        };
+        Ok(Forms { plain: form(false)?, replaceable: form(true)? })
+    }
+}
+
+impl Form {
+    fn new(model: &Handle, lowered: LoweredStage, options: &Options<'_>) -> Result<Form, Diagnostic> {
+        let decls: BTreeMap<&str, _> = model.spec.weights().iter().map(|decl| (&*decl.name, decl)).collect();
+        let mut weights: Vec<(SharedWeight<'_>, Arc<DynValue>)> = vec![];
+        for name in lowered.weights.values() {
+            let decl = decls[&**name];
+            let bytes = model.weights.mapped_bytes(model.weights.place(decl)?).ok_or_else(|| failed(format!("`{name}` is in no file")))?;
+            if decl.ty.dtype != DType::F32 {
+                return Err(failed(format!("the engine takes weights of {}, but `{name}` is {}", DType::F32, decl.ty)));
+            }
+            let shape = decl.ty.shape.iter().filter_map(|dim| dim.as_known()).collect();
+            let weight = SharedWeight { name, shape, bytes };
+            // SAFETY: the model keeps the mapping, and drops it after its sessions.
+            let value = Arc::new(unsafe { in_place(&weight) }?);
+            weights.push((weight, value));
+        }
+        // SAFETY: as above.
+        let session = unsafe { Session::new(options, &lowered.model, &weights) }?;
+        Ok(Form { session, inputs: lowered.inputs, outputs: lowered.outputs, points: lowered.points })
+    }
+}
+
+/// What a call needs: the nodes that are computed, and what the computation begins with.
+#[derive(Default)]
+struct Needs {
+    computed: BTreeSet<NodeId>,
+    /// Sources of what is given, where it is used.
+    used: BTreeSet<NodeId>,
+}
+
+fn needs(spec: &ModelSpec, given: &BTreeMap<NodeId, &Tensor>, want: &[NodeId]) -> Needs {
+    let mut needs = Needs::default();
+    let mut stack: Vec<NodeId> = want.iter().map(|node| spec.source(*node)).collect();
+    while let Some(source) = stack.pop() {
+        if given.contains_key(&source) {
+            needs.used.insert(source);
+        } else if !matches!(spec.graph().node(source).op, Op::Weight { .. } | Op::Const { .. }) && needs.computed.insert(source) {
+            stack.extend(spec.graph().node(source).operands.iter().map(|operand| spec.source(*operand)));
+        }
+    }
+    needs
+}
+
+impl LoadedModel for OrtModel {
+    fn run(&self, given: &[(NodeId, &Tensor)], want: &[NodeId]) -> Result<Vec<Tensor>, Diagnostic> {
+        let spec = &*self.handle.spec;
+        let given: BTreeMap<NodeId, &Tensor> = given.iter().copied().collect();
+        let needs = needs(spec, &given, want);
+        let tokens = given.values().next().map(|tensor| tensor.shape()[0]).ok_or_else(|| failed("nothing is given"))?;
+        let mut computed: BTreeMap<NodeId, Tensor> = BTreeMap::new();
+        for (at, stage) in spec.stages().iter().enumerate() {
+            let mine = |node: &NodeId| stage.nodes.contains(&node.index());
+            let node = |index: usize| NodeId::new(index);
+            if needs
+                .computed
+                .range(node(stage.nodes.start)..node(stage.nodes.end))
+                .all(|id| matches!(spec.graph().node(*id).op, Op::Input { .. }))
+            {
+                continue;
+            }
+            let forms = self.stages[at].as_ref().ok_or_else(|| failed("attention is not for engines"))?;
+            let later = spec.stages()[at + 1..].iter().flat_map(|stage| &stage.inputs).map(|input| spec.source(*input));
+            let wanted: BTreeSet<NodeId> =
+                want.iter().map(|node| spec.source(*node)).chain(later).filter(|id| mine(id) && needs.computed.contains(id)).collect();
+            let replaced: Vec<NodeId> = needs.used.iter().copied().filter(|id| mine(id) && !forms.plain.inputs.contains_key(id)).collect();
+            let plain = replaced.is_empty() && wanted.iter().all(|id| forms.plain.outputs.contains_key(id));
+            let form = if plain { &forms.plain } else { &forms.replaceable };
+            let outputs = form.run(spec, tokens, |id| given.get(&id).copied().or_else(|| computed.get(&id)), &replaced, &wanted)?;
+            computed.extend(wanted.into_iter().zip(outputs));
+        }
+        want.iter()
+            .map(|node| {
+                let source = spec.source(*node);
+                let known = computed.get(&source).or_else(|| given.get(&source).copied()).cloned();
+                known.ok_or_else(|| failed(format!("the engine has no value for node {node:?} of the model")))
+            })
+            .collect()
+    }
+
+    fn numeric_class(&self) -> String {
+        self.class.clone()
+    }
+}
+
+impl Form {
+    fn run<'a>(
+        &self,
+        spec: &ModelSpec,
+        tokens: usize,
+        known: impl Fn(NodeId) -> Option<&'a Tensor>,
+        replaced: &[NodeId],
+        wanted: &BTreeSet<NodeId>,
+    ) -> Result<Vec<Tensor>, Diagnostic> {
+        let broken = |error: ort::Error| failed(format!("ONNX Runtime cannot take a tensor: {error}"));
+        // What nothing needs is computed all the same, from anything.
+        let missing: Vec<(NodeId, Tensor)> = self
+            .inputs
+            .keys()
+            .filter(|id| known(**id).is_none())
+            .map(|id| Ok((*id, zeros(spec, *id, tokens)?)))
+            .collect::<Result<_, Diagnostic>>()?;
+        let mut inputs = vec![];
+        for (id, name) in &self.inputs {
+            let value = known(*id).or_else(|| missing.iter().find(|(missing, _)| missing == id).map(|(_, zeros)| zeros));
+            inputs.push((&**name, one_sequence(value.ok_or_else(|| failed("an input is missing"))?)?));
+        }
+        let everywhere = [true];
+        for id in replaced {
+            let point = self.points.get(id).ok_or_else(|| failed(format!("node {id:?} cannot be replaced on this engine")))?;
+            let value = known(*id).ok_or_else(|| failed("a replacement is missing"))?;
+            inputs.push((&point.mask, TensorRef::from_array_view(([0usize; 0], &everywhere[..])).map_err(broken)?.into()));
+            inputs.push((&point.value, one_sequence(value)?));
+        }
+        let names = wanted
+            .iter()
+            .map(|id| self.outputs.get(id).map(String::as_str).ok_or_else(|| failed(format!("node {id:?} is no value of this engine"))));
+        self.session.run(inputs, &names.collect::<Result<Vec<_>, _>>()?)
+    }
+}
+
+/// Zeros in the place of an input that nothing needs.
+fn zeros(spec: &ModelSpec, node: NodeId, tokens: usize) -> Result<Tensor, Diagnostic> {
+    let ty = spec.node_type(node).as_tensor().ok_or_else(|| failed(format!("node {node:?} is not a tensor")))?;
+    let sizes: Vec<usize> = [tokens].into_iter().chain(ty.shape.iter().skip(2).filter_map(|dim| dim.as_usize())).collect();
+    let bytes = sizes.iter().product::<usize>() * ty.dtype.size();
+    Tensor::from_le_bytes(ty.dtype, sizes, &vec![0; bytes]).ok_or_else(|| failed("zeros have the bytes of their type"))
+}
