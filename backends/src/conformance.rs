@@ -35,7 +35,7 @@ use std::{
 
 use irc_ir::{code::Code, diagnostic::Diagnostic};
 
-use crate::Backend;
+use crate::{Backend, reference::Reference};
 
 pub use models::{llama, odd};
 
@@ -57,11 +57,18 @@ impl Default for Suite {
 
 /// Checks a backend.
 pub fn check(backend: &dyn Backend, suite: &Suite) -> Report {
-    let mut checker = Checker { backend, sections: vec![] };
+    let mut checker = Checker { backend, oracle: &Reference, sections: vec![] };
     values::check(&mut checker, suite);
     programs::check(&mut checker, suite);
     bits::check(&mut checker, suite);
     failures::check(&mut checker);
+    Report { backend: backend.name().to_owned(), sections: checker.sections }
+}
+
+/// Compares two backends on random programs, as [`check`] compares one with the reference.
+pub fn agree(backend: &dyn Backend, other: &dyn Backend, programs: u64) -> Report {
+    let mut checker = Checker { backend, oracle: other, sections: vec![] };
+    programs::compare_all(&mut checker, programs);
     Report { backend: backend.name().to_owned(), sections: checker.sections }
 }
 
@@ -165,6 +172,8 @@ type Case = Result<usize, Trouble>;
 
 struct Checker<'a> {
     backend: &'a dyn Backend,
+    /// What is right.
+    oracle: &'a dyn Backend,
     sections: Vec<Section>,
 }
 
