@@ -147,7 +147,6 @@ pub fn setup(target: Target, from: Option<&Path>, progress: OnProgress<'_>) -> R
         let library = Library::in_folder(folder)?;
         match target == Target::Cuda && !library.providers.iter().any(|name| name == "cuda") {
             true => Err(Diagnostic::error(Code::E0016, "ONNX Runtime cannot be used: it was built without CUDA")
-                .label(Span::file(&library.path, ""), "")
                 .help(format!("CUDA needs the package {}", target.package()))),
             false => Ok(library),
         }

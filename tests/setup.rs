@@ -72,6 +72,13 @@ fn what_is_no_library_is_refused() {
     for (path, why) in damaged(&folder) {
         let error = check(&path).unwrap_err();
         assert!(error.code == Code::E0016 && error.message.contains(why), "{error}");
+        let named = path.display().to_string();
+        for (arguments, library) in [(&["--ort-library", &*named][..], None), (&[], Some(&path))] {
+            let run = [&["run", "none.ig", "--engine", "ort", "--json"], arguments].concat();
+            let (status, answer) = folder.irc(&run, library);
+            let error = &answer["diagnostics"][0];
+            assert!(status == 3 && error["code"] == "E0016", "{answer}");
+        }
         let (status, found) = folder.irc(&["backends", "--json"], Some(&path));
         let ort = backend(&found, "ort");
         assert!(status == 0 && ort["available"] == false && ort["why"].as_str().unwrap().contains("cannot be used"), "{ort}");
@@ -87,6 +94,8 @@ fn backends_say_what_is_missing() {
     let ort = backend(&found, "ort");
     assert!(ort["available"] == false && ort["path"].is_null() && ort["why"].as_str().unwrap().contains("not installed"), "{ort}");
     assert!(ort["help"][0].as_str().unwrap().contains("irc setup ort"), "{ort}");
+    let (status, answer) = folder.irc(&["run", "none.ig", "--engine", "ort", "--json"], None);
+    assert!(status == 3 && answer["diagnostics"][0]["code"] == "E0016", "{answer}");
     let cuda = backend(&found, "ort CUDA");
     assert!(cuda["available"] == false && cuda["why"].as_str().unwrap().contains("CUDA"), "{cuda}");
     assert!(!folder.0.join("cache").exists(), "looking around made a cache");
@@ -148,6 +157,15 @@ fn setup_brings_a_library() {
     let (_, found) = folder.irc(&["backends", "--json"], None);
     assert!(backend(&found, "ort")["available"] == true && backend(&found, "ort")["path"] == answer["path"], "{found}");
     assert_eq!(Runtime::load(&path, Some(1)).unwrap().version(), "1.31.1");
+
+    let text = br#"graph @g models { m: "induction" } {
+  %a = forward("<s> Eiffel Paris Buckingham London Eiffel") {model: m}
+  save argmax(index(read(%a) {hook: "lm_head.output"}) {dim: 1, index: -1}) {dim: -1} as "word"
+}"#;
+    let program = folder.file("word.ig", text).display().to_string();
+    let (status, ran) = folder.irc(&["run", &program, "--engine", "ort", "--threads", "1", "--json"], None);
+    assert!(status == 0 && ran["saves"][0]["text"] == serde_json::json!(["Paris"]), "{ran}");
+    assert!(ran["report"]["numeric_class"].as_str().unwrap().starts_with("onnxruntime 1.31.1, cpu"), "{ran}");
 
     // One that is there is not built again: this wheel does not even exist.
     let again = ["setup", "ort", "--from", "/none.whl", "--json"];

@@ -202,8 +202,12 @@ pub(super) struct RunArgs {
     #[arg(long)]
     pub(super) json: bool,
     /// What computes
-    #[arg(long, value_enum, default_value_t = BackendName::Rten)]
+    #[arg(long, visible_alias = "engine", value_enum, default_value_t = BackendName::Rten)]
     pub(super) backend: BackendName,
+    /// With `--backend ort`: the library of ONNX Runtime, instead of IRC_ORT_LIBRARY or what `irc setup ort` brought
+    #[cfg(feature = "ort")]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(super) ort_library: Option<PathBuf>,
     /// How many threads compute; all cores if it is not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(super) threads: Option<u16>,
@@ -216,6 +220,9 @@ pub(super) struct RunArgs {
 pub(super) enum BackendName {
     /// Fast, needs nothing installed
     Rten,
+    /// ONNX Runtime, which `irc setup ort` brings
+    #[cfg(feature = "ort")]
+    Ort,
     /// Slow and obvious: operation by operation, what all others are compared to
     Reference,
 }
@@ -439,6 +446,7 @@ Examples:
   rten 0.27, f32, packed; 2 forwards, 184 of 184 stages; 0.91 s
 
   $ irc run patch.ig --out results.safetensors --quiet
+  $ irc run patch.ig --engine ort
 
 The JSON object of `--json`:
   ok      true
