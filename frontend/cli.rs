@@ -7,6 +7,7 @@
 //! damaged here (a file, a model, a library), 4 the run failed.
 
 mod args;
+mod backends;
 mod cache;
 mod chart;
 mod check;
@@ -20,6 +21,8 @@ mod model;
 mod program;
 mod progress;
 mod run;
+#[cfg(feature = "ort")]
+mod setup;
 mod terminal;
 mod tokens;
 mod value;
@@ -46,10 +49,24 @@ pub fn main() -> ExitCode {
         }
     };
     let terminal = Terminal::new(cli.color);
+    show_log(&terminal);
     let json = cli.command.json();
     match dispatch(cli.command, &terminal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => ExitCode::from(failure.report(&terminal, json)),
+    }
+}
+
+/// Shows the log of this program and of the engines where `IRC_LOG` asks for it: `IRC_LOG=info`, `IRC_LOG=ort=debug`.
+fn show_log(terminal: &Terminal) {
+    let Some(wanted) = std::env::var("IRC_LOG").ok().filter(|wanted| !wanted.is_empty()) else { return };
+    match tracing_subscriber::EnvFilter::try_new(&wanted) {
+        Ok(filter) => {
+            let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal.color_err);
+            // Whoever calls this from a program with a log of its own keeps that.
+            let _ = log.try_init();
+        }
+        Err(error) => terminal.say(&format!("IRC_LOG={wanted} is not understood, so no log is shown: {error}")),
     }
 }
 
@@ -61,6 +78,9 @@ fn dispatch(command: Command, terminal: &Terminal) -> Outcome {
         Command::Model(args) => model::model(&args.command, terminal),
         Command::Tokens(args) => tokens::tokens(&args, terminal),
         Command::Cache(args) => cache::cache(&args.command, terminal),
+        #[cfg(feature = "ort")]
+        Command::Setup(args) => setup::setup(&args, terminal),
+        Command::Backends(args) => backends::backends(&args, terminal),
         Command::ExplainCode(args) => explain::explain(&args, terminal),
         Command::Demo(args) => demo::demo(&args, terminal),
         Command::Completions { shell } => {

@@ -30,6 +30,8 @@
 pub mod cli;
 pub mod models;
 pub mod names;
+#[cfg(feature = "ort")]
+pub mod ort;
 pub mod recorder;
 pub mod run;
 pub mod trace;

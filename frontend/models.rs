@@ -20,6 +20,7 @@ pub mod qwen2;
 pub mod qwen3;
 mod rope;
 pub mod tokenizer;
+pub(crate) mod wheel;
 
 use std::{
     path::{Path, PathBuf},

@@ -191,7 +191,7 @@ fn elsewhere(code: Code) -> Option<&'static str> {
     match code {
         Code::E0010 | Code::E0011 | Code::E0012 | Code::E0013 => Some("about files that are not programs: frontend/models"),
         Code::E0014 | Code::E0015 => Some("about programs that are no text: ir/tests/cbor.rs"),
-        Code::E0016 => Some("about a library that is missing: tests/ort.rs"),
+        Code::E0016 => Some("about a library that is missing: tests/setup.rs"),
         Code::E2007 => {
             Some("a program text is in SSA form, where each value is there before its use; only a trace can ask so: frontend/trace")
         }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The version of the crate that [`Rten`] runs on.
-const VERSION: &str = "0.27";
+pub const VERSION: &str = "0.27";
 
 /// The engine.
 pub struct Rten {

@@ -81,6 +81,13 @@ pub(super) enum Command {
     /// List or empty the folder in which models are kept
     #[command(after_long_help = CACHE_HELP)]
     Cache(CacheArgs),
+    /// Bring an engine that is not part of this program
+    #[cfg(feature = "ort")]
+    #[command(after_long_help = SETUP_HELP)]
+    Setup(SetupArgs),
+    /// Show what can compute here, and why the rest cannot
+    #[command(after_long_help = BACKENDS_HELP)]
+    Backends(JsonOnly),
     /// Explain a diagnostic code
     #[command(after_long_help = EXPLAIN_HELP)]
     ExplainCode(ExplainArgs),
@@ -107,6 +114,9 @@ impl Command {
             Command::Model(args) => args.command.json(),
             Command::Tokens(args) => args.json,
             Command::Cache(args) => args.command.json(),
+            #[cfg(feature = "ort")]
+            Command::Setup(args) => args.json,
+            Command::Backends(args) => args.json,
             Command::ExplainCode(args) => args.json,
             Command::Demo(args) => args.json,
         }
@@ -192,8 +202,12 @@ pub(super) struct RunArgs {
     #[arg(long)]
     pub(super) json: bool,
     /// What computes
-    #[arg(long, value_enum, default_value_t = BackendName::Rten)]
+    #[arg(long, visible_alias = "engine", value_enum, default_value_t = BackendName::Rten)]
     pub(super) backend: BackendName,
+    /// With `--backend ort`: the library of ONNX Runtime, instead of IRC_ORT_LIBRARY or what `irc setup ort` brought
+    #[cfg(feature = "ort")]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(super) ort_library: Option<PathBuf>,
     /// How many threads compute; all cores if it is not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(super) threads: Option<u16>,
@@ -206,6 +220,9 @@ pub(super) struct RunArgs {
 pub(super) enum BackendName {
     /// Fast, needs nothing installed
     Rten,
+    /// ONNX Runtime, which `irc setup ort` brings
+    #[cfg(feature = "ort")]
+    Ort,
     /// Slow and obvious: operation by operation, what all others are compared to
     Reference,
 }
@@ -335,6 +352,30 @@ impl CacheCommand {
     }
 }
 
+#[cfg(feature = "ort")]
+#[derive(Args, Debug)]
+pub(super) struct SetupArgs {
+    /// The engine
+    #[arg(value_enum)]
+    pub(super) engine: SetupEngine,
+    /// The build for NVIDIA cards (256 MB instead of 24 MB); it computes on the processor, too
+    #[arg(long)]
+    pub(super) cuda: bool,
+    /// A wheel of onnxruntime, or with `--cuda` of onnxruntime-gpu, instead of a download
+    #[arg(long, value_name = "WHEEL", value_hint = ValueHint::FilePath)]
+    pub(super) from: Option<PathBuf>,
+    /// Print {ok, path, version, providers, missing_for_cuda} instead
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[cfg(feature = "ort")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum SetupEngine {
+    /// ONNX Runtime
+    Ort,
+}
+
 #[derive(Args, Debug)]
 pub(super) struct ExplainArgs {
     /// The code, such as E1003; all of them if it is not given
@@ -405,6 +446,7 @@ Examples:
   rten 0.27, f32, packed; 2 forwards, 184 of 184 stages; 0.91 s
 
   $ irc run patch.ig --out results.safetensors --quiet
+  $ irc run patch.ig --engine ort
 
 The JSON object of `--json`:
   ok      true
@@ -449,6 +491,31 @@ Models are kept in $IRC_CACHE, else $XDG_CACHE_HOME/irc, else ~/.cache/irc.
 Example:
   $ irc cache clean smollm2
   652.9 MB are free again";
+
+#[cfg(feature = "ort")]
+const SETUP_HELP: &str = "\
+Downloads ONNX Runtime with `python3 -m pip download` and keeps its library in
+the cache; nothing is installed. Of a library of your own the path is enough:
+`irc run --engine ort --ort-library PATH`, or IRC_ORT_LIBRARY.
+
+Examples:
+  $ irc setup ort
+  $ irc setup ort --from onnxruntime-1.31.1-cp311-cp311-linux_x86_64.whl
+  $ irc setup ort --cuda";
+
+const BACKENDS_HELP: &str = "\
+Example:
+  $ irc backends
+  rten       available      0.27
+  reference  available
+  ort        not available  ONNX Runtime cannot be used: it is not installed;
+                            run `irc setup ort`
+  ort CUDA   not available  this version of irc does not run on CUDA yet
+
+The JSON object of `--json`:
+  ok        true
+  backends  [{name, available, version, path, why, help: [text]}]: version,
+            path and why are null where there is none";
 
 const EXPLAIN_HELP: &str = "\
 Example:

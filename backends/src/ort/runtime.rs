@@ -102,8 +102,8 @@ fn share_arena(environment: &Environment) -> ort::Result<()> {
     }
 }
 
-/// The version that a loaded library says it is.
-fn version(path: &Path) -> String {
+/// The version of a library that [`check`] takes: `1.31.1`, or `1.31` where its name says no more.
+pub fn version(path: &Path) -> String {
     // The API has no call for the whole version; wheels name their library after it.
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let named = name.split_once(".so.").map(|(_, version)| version.to_owned());

@@ -1,0 +1,38 @@
+//! `irc setup`.
+
+use serde_json::json;
+
+use super::{
+    args::{SetupArgs, SetupEngine},
+    failure::Outcome,
+    progress::ProgressDisplay,
+    terminal::{Terminal, columns},
+};
+use crate::ort::{self, Target};
+
+pub(super) fn setup(args: &SetupArgs, terminal: &Terminal) -> Outcome {
+    let SetupEngine::Ort = args.engine;
+    let target = if args.cuda { Target::Cuda } else { Target::Cpu };
+    let library = {
+        let mut progress = ProgressDisplay::new(terminal);
+        ort::setup(target, args.from.as_deref(), &mut |now| progress.show(now))?
+    };
+    let missing = if args.cuda { library.missing_for_cuda() } else { vec![] };
+    if args.json {
+        return terminal.print_json(&json!({
+            "ok": true,
+            "path": library.path.display().to_string(),
+            "version": library.version,
+            "providers": library.providers,
+            "missing_for_cuda": missing,
+        }));
+    }
+    let mut rows = vec![["ONNX Runtime".to_owned(), library.version], ["library".to_owned(), library.path.display().to_string()]];
+    if !library.providers.is_empty() {
+        rows.push(["providers".to_owned(), library.providers.join(", ")]);
+    }
+    if !missing.is_empty() {
+        rows.push(["not found".to_owned(), format!("{}: CUDA needs these", missing.join(", "))]);
+    }
+    terminal.print(&columns(&rows))
+}

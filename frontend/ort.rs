@@ -1,0 +1,226 @@
+//! Where ONNX Runtime is found, and how it gets here.
+//!
+//! It is a library that is loaded when it is asked for: one of the user's own, or one from a wheel that `pip` downloads into the
+//! cache. Nothing of a wheel is run or installed.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use irc_backends::ort::runtime::{self, check};
+use irc_ir::{
+    code::Code,
+    diagnostic::{Diagnostic, Span},
+};
+
+use crate::models::{
+    cache::{Cache, OnProgress, cannot},
+    wheel::{self, Package},
+};
+
+/// The version that [`setup`] brings.
+pub const VERSION: &str = "1.31.1";
+
+/// The variable of the environment that names a library of one's own.
+pub const VARIABLE: &str = "IRC_ORT_LIBRARY";
+
+/// What a wheel of ONNX Runtime is built for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// The processor.
+    Cpu,
+    /// The processor, and NVIDIA cards by way of CUDA 13.
+    Cuda,
+}
+
+impl Target {
+    /// The name of the package on PyPI.
+    pub fn package(self) -> &'static str {
+        match self {
+            Target::Cpu => "onnxruntime",
+            Target::Cuda => "onnxruntime-gpu",
+        }
+    }
+
+    /// The sizes of the Linux wheels on x86-64; those of other systems differ little.
+    fn wheel_bytes(self) -> u64 {
+        match self {
+            Target::Cpu => 23_753_652,
+            Target::Cuda => 255_600_000,
+        }
+    }
+
+    fn folder(self, cache: &Cache) -> PathBuf {
+        let name = match self {
+            Target::Cpu => "cpu",
+            Target::Cuda => "cuda",
+        };
+        cache.runtimes().join(format!("onnxruntime-{VERSION}-{name}"))
+    }
+}
+
+/// A library that can be used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Library {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its version: `1.31.1`.
+    pub version: String,
+    /// The providers that lie beside it, each a way to compute: `cuda`, `shared`, `tensorrt`.
+    pub providers: Vec<String>,
+}
+
+impl Library {
+    /// Looks at the library at `path`.
+    ///
+    /// # Errors
+    /// E0016 if it cannot be used.
+    pub fn open(path: &Path) -> Result<Library, Diagnostic> {
+        check(path)?;
+        let beside = path.parent().map(names_in).unwrap_or_default();
+        let mut providers: Vec<String> = beside.iter().filter_map(|name| provider(name)).map(str::to_owned).collect();
+        providers.sort();
+        Ok(Library { path: path.to_owned(), version: runtime::version(path), providers })
+    }
+
+    /// The library in a folder of the cache.
+    fn in_folder(folder: &Path) -> Result<Library, Diagnostic> {
+        Library::open(&library_in(folder).ok_or_else(|| missing(&format!("there is none in {}", folder.display())))?)
+    }
+
+    /// The libraries of NVIDIA that its CUDA provider needs and that are nowhere to be seen: not beside it, not in
+    /// `LD_LIBRARY_PATH`, not in the system's list of libraries.
+    pub fn missing_for_cuda(&self) -> Vec<&'static str> {
+        let path = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+        let mut folders: Vec<PathBuf> = env::split_paths(&path).filter(|folder| !folder.as_os_str().is_empty()).collect();
+        folders.extend(self.path.parent().map(Path::to_owned));
+        let listed = listed_libraries();
+        let here =
+            |name: &str| folders.iter().any(|folder| folder.join(name).exists()) || listed.split_whitespace().any(|word| word == name);
+        NVIDIA.into_iter().filter(|name| !here(name)).collect()
+    }
+}
+
+/// What the CUDA provider of [`VERSION`] is linked to, and cuDNN, which it loads.
+const NVIDIA: [&str; 6] = ["libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10", "libcudart.so.13", "libcudnn.so.9", "libcuda.so.1"];
+
+/// Where ONNX Runtime is: `explicit`, else what `IRC_ORT_LIBRARY` names, else what `irc setup ort` brought.
+///
+/// What is named is given back as it is; that it can be used is found when it is loaded.
+///
+/// # Errors
+/// E0016 if none is named and none is in the cache.
+pub fn library(explicit: Option<&Path>) -> Result<PathBuf, Diagnostic> {
+    if let Some(path) = explicit {
+        return Ok(path.to_owned());
+    }
+    if let Some(path) = env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
+        return Ok(path.into());
+    }
+    let cache = Cache::of_user()?;
+    let folders = [Target::Cpu, Target::Cuda].map(|target| target.folder(&cache));
+    folders.iter().find_map(|folder| library_in(folder)).ok_or_else(|| missing("it is not installed"))
+}
+
+fn missing(why: &str) -> Diagnostic {
+    Diagnostic::error(Code::E0016, format!("ONNX Runtime cannot be used: {why}"))
+        .help("run `irc setup ort`")
+        .help(format!("or name a library of your own with `--ort-library PATH` or {VARIABLE}"))
+}
+
+/// Puts ONNX Runtime into the user's cache, and says what is there. One that is there already costs nothing.
+///
+/// `from` is a wheel of version [`VERSION`], for machines without a network.
+///
+/// # Errors
+/// E4002 without Python or pip, E0013 if the download fails, E0011 for a damaged wheel, E0016 if the wheel has no library that
+/// works here.
+pub fn setup(target: Target, from: Option<&Path>, progress: OnProgress<'_>) -> Result<Library, Diagnostic> {
+    if !cfg!(any(target_os = "linux", target_os = "macos")) {
+        return Err(Diagnostic::error(Code::E0016, "ONNX Runtime can be set up on Linux and macOS only")
+            .help(format!("name a library of your own with `--ort-library PATH` or {VARIABLE}")));
+    }
+    let cache = Cache::of_user()?;
+    let open = |folder: &Path| {
+        let library = Library::in_folder(folder)?;
+        match target == Target::Cuda && !library.providers.iter().any(|name| name == "cuda") {
+            true => Err(Diagnostic::error(Code::E0016, "ONNX Runtime cannot be used: it was built without CUDA")
+                .help(format!("CUDA needs the package {}", target.package()))),
+            false => Ok(library),
+        }
+    };
+    cache.get_or_build(&target.folder(&cache), open, progress, |tmp, made, progress| match from {
+        Some(wheel) => unpack(wheel, made, progress),
+        None => {
+            let flag = if target == Target::Cuda { " --cuda" } else { "" };
+            let package = Package {
+                name: target.package(),
+                version: VERSION,
+                bytes: target.wheel_bytes(),
+                purpose: "setting up ONNX Runtime",
+                from: format!("irc setup ort{flag} --from PATH"),
+            };
+            unpack(&wheel::download(&package, tmp, progress)?, made, progress)
+        }
+    })
+}
+
+/// Takes the library and its providers out of a wheel.
+fn unpack(wheel: &Path, to: &Path, progress: OnProgress<'_>) -> Result<(), Diagnostic> {
+    let mut archive = wheel::open(wheel)?;
+    let members: Vec<String> = archive.file_names().filter_map(Result::ok).map(|name| name.into_owned()).collect();
+    // The names are those of files right there: none leads out of the folder.
+    let wanted = |member: &&String| capi(member).is_some_and(|name| library_version(name).is_some() || provider(name).is_some());
+    let wanted: Vec<&String> = members.iter().filter(wanted).collect();
+    let versions: Vec<&str> = wanted.iter().filter_map(|member| library_version(capi(member)?)).collect();
+    if versions != [VERSION] {
+        let found = if versions.is_empty() { "none for this system".to_owned() } else { versions.join(", ") };
+        return Err(Diagnostic::error(Code::E0016, format!("the wheel does not have ONNX Runtime {VERSION}"))
+            .label(Span::file(wheel, ""), "")
+            .note(format!("it has {found}"))
+            .help(format!("a library of another version can be named with `--ort-library PATH` or {VARIABLE}")));
+    }
+    for member in wanted {
+        let Some(name) = capi(member) else { continue };
+        wheel::unpack(&mut archive, wheel, member, &to.join(name), progress)?;
+    }
+    fs::File::open(to).and_then(|folder| folder.sync_all()).map_err(|error| cannot("write", to, &error))
+}
+
+/// The name of a file in the folder of the wheel that has the libraries.
+fn capi(member: &str) -> Option<&str> {
+    member.strip_prefix("onnxruntime/capi/").filter(|name| !name.contains(['/', '\\']))
+}
+
+/// The version in the name of the library itself: `libonnxruntime.so.1.31.1`, on macOS `libonnxruntime.1.31.1.dylib`.
+fn library_version(name: &str) -> Option<&str> {
+    let version = match cfg!(target_os = "macos") {
+        true => name.strip_prefix("libonnxruntime.")?.strip_suffix(".dylib")?,
+        false => name.strip_prefix("libonnxruntime.so.")?,
+    };
+    version.starts_with(|first: char| first.is_ascii_digit()).then_some(version)
+}
+
+/// The provider that a library beside the main one is.
+fn provider(name: &str) -> Option<&str> {
+    let end = if cfg!(target_os = "macos") { ".dylib" } else { ".so" };
+    name.strip_prefix("libonnxruntime_providers_")?.strip_suffix(end)
+}
+
+fn library_in(folder: &Path) -> Option<PathBuf> {
+    let names = names_in(folder);
+    names.iter().find(|name| library_version(name).is_some()).map(|name| folder.join(name))
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+/// What `ldconfig -p` prints: the libraries that the loader knows; nothing where there is no such program.
+fn listed_libraries() -> String {
+    let run = |program| Command::new(program).arg("-p").stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let output = run("ldconfig").or_else(|_| run("/sbin/ldconfig"));
+    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+}
