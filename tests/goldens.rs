@@ -162,11 +162,28 @@ fn check(results: &Results, wanted: &BTreeMap<String, Tensor>) {
 
 #[test]
 fn transformers_answers() {
+    answers_of(engine());
+}
+
+#[test]
+#[cfg(feature = "ort")]
+fn transformers_answers_on_onnx_runtime() {
+    use irc::{
+        backends::ort::{Ort, runtime::Runtime},
+        ort::Target,
+    };
+    let found = irc::ort::library(None).or_else(|_| irc::ort::setup(Target::Cpu, None, &mut |_| {}).map(|library| library.path));
+    let Ok(path) = found.map_err(|error| eprintln!("SKIPPED: ONNX Runtime is not here: {error}")) else { return };
+    let runtime = Runtime::load(&path, None).expect("the library loads");
+    answers_of(&Driven::new(Ort::new(runtime, None).expect("there are threads")));
+}
+
+fn answers_of(backend: &dyn Backend) {
     let Some(model) = model() else { return };
     let wanted: BTreeMap<String, Tensor> = goldens().into_iter().filter(|(name, _)| !name.starts_with("generate")).collect();
     let session = model.session();
     record(&session, &wanted);
-    let results = session.run_on(engine(), &mut |_| {}).expect("the session runs");
+    let results = session.run_on(backend, &mut |_| {}).expect("the session runs");
     let asked = wanted.keys().filter(|name| *name != "steer/vector").count();
     assert_eq!(results.iter().count(), asked, "every answer is asked for");
     check(&results, &wanted);

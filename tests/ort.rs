@@ -1,7 +1,7 @@
 //! The engine on ONNX Runtime. Where the library is not here and pip cannot bring it, the tests say loudly that they were
 //! skipped.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use irc::backends::{
     Backend, Handle, Handles,
@@ -11,13 +11,11 @@ use irc::backends::{
     rten::Rten,
 };
 use irc::ir::{eval::Value, text::parse, types::Name, verify::verify};
+use irc::ort::Target;
 
 fn runtime() -> Option<Arc<Runtime>> {
-    let path = std::env::var_os("IRC_ORT_LIBRARY").map(PathBuf::from);
-    let Some(path) = path else {
-        eprintln!("SKIPPED: ONNX Runtime is not here");
-        return None;
-    };
+    let found = irc::ort::library(None).or_else(|_| irc::ort::setup(Target::Cpu, None, &mut |_| {}).map(|library| library.path));
+    let path = found.map_err(|error| eprintln!("SKIPPED: ONNX Runtime is not here: {error}")).ok()?;
     Some(Runtime::load(&path, Some(2)).unwrap_or_else(|error| panic!("{error}")))
 }
 

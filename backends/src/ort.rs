@@ -7,3 +7,4 @@ pub mod runtime;
 mod session;
 
 pub use engine::{Optimization, Ort};
+pub use session::OnnxModel;

@@ -1,8 +1,10 @@
-//! What a forward pass of SmolLM2 costs: `cargo bench --bench forward [-- ROUNDS]`.
+//! What a forward pass of SmolLM2 costs: `cargo bench --bench forward [-- ROUNDS]`; on ONNX Runtime with `-- ort`.
 //!
 //! CPU time of all threads, in paired interleaved runs; ratios are medians with quartiles. The peer is the same model as one
 //! ONNX graph with rten's own fused attention. Start-up and memory are measured in processes of their own.
 
+#[cfg(feature = "ort")]
+mod onnx_runtime;
 mod paired;
 mod whole_graph;
 
@@ -26,6 +28,10 @@ fn main() {
         Ok(model) => model,
         Err(error) => return println!("SKIPPED: SmolLM2 is not here: {error}"),
     };
+    #[cfg(feature = "ort")]
+    if args.iter().any(|arg| arg == "ort") {
+        return onnx_runtime::measure(&model, rounds);
+    }
     let bench = Bench::new(&model);
     if let Some(tokens) = args.iter().find_map(|arg| arg.strip_prefix("loop=")?.parse().ok()) {
         return bench.repeat(&model, tokens, args.iter().any(|arg| arg == "peer"));
@@ -63,8 +69,12 @@ struct Bench {
 
 impl Bench {
     fn new(model: &Model) -> Bench {
+        Bench::on(Driven::new(Rten::new(None)), model)
+    }
+
+    /// SmolLM2 on another engine.
+    fn on(backend: Driven, model: &Model) -> Bench {
         let handle = model.handle().expect("the weights are whole");
-        let backend = Driven::new(Rten::new(None));
         backend.load(&handle).expect("the engine takes the model");
         Bench { backend, handles: Handles::from([("m".into(), handle.clone())]), handle }
     }

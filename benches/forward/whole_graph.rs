@@ -46,7 +46,7 @@ impl WholeGraph {
     }
 }
 
-fn build(c: &LlamaConfig, handle: &Handle) -> ModelProto {
+pub(crate) fn build(c: &LlamaConfig, handle: &Handle) -> ModelProto {
     let mut graph = GraphProto::new("whole");
     for decl in handle.spec.weights() {
         let dims: Vec<usize> = decl.ty.shape.iter().filter_map(|dim| dim.as_usize()).collect();

@@ -17,17 +17,19 @@ use irc_ir::{
     model::{ModelSpec, StageKind},
     op::Op,
     tensor::Tensor,
-    types::DType,
 };
 use ort::{
-    session::builder::{GraphOptimizationLevel, PrepackedWeights},
-    value::{DynValue, TensorRef},
+    session::{
+        SessionInputValue,
+        builder::{GraphOptimizationLevel, PrepackedWeights},
+    },
+    value::TensorRef,
 };
 use rayon::prelude::*;
 
 use super::{
     runtime::Runtime,
-    session::{Options, Session, SharedWeight, in_place, one_sequence},
+    session::{Options, Session, SharedWeight, in_view},
 };
 use crate::{
     Caps, Engine, Handle, LoadedModel, failed,
@@ -134,21 +136,9 @@ impl Forms {
 impl Form {
     fn new(model: &Handle, lowered: LoweredStage, options: &Options<'_>) -> Result<Form, Diagnostic> {
         let decls: BTreeMap<&str, _> = model.spec.weights().iter().map(|decl| (&*decl.name, decl)).collect();
-        let mut weights: Vec<(SharedWeight<'_>, Arc<DynValue>)> = vec![];
-        for name in lowered.weights.values() {
-            let decl = decls[&**name];
-            let bytes = model.weights.mapped_bytes(model.weights.place(decl)?).ok_or_else(|| failed(format!("`{name}` is in no file")))?;
-            if decl.ty.dtype != DType::F32 {
-                return Err(failed(format!("the engine takes weights of {}, but `{name}` is {}", DType::F32, decl.ty)));
-            }
-            let shape = decl.ty.shape.iter().filter_map(|dim| dim.as_known()).collect();
-            let weight = SharedWeight { name, shape, bytes };
-            // SAFETY: the model keeps the mapping, and drops it after its sessions.
-            let value = Arc::new(unsafe { in_place(&weight) }?);
-            weights.push((weight, value));
-        }
-        // SAFETY: as above.
-        let session = unsafe { Session::new(options, &lowered.model, &weights) }?;
+        let weights = lowered.weights.values().map(|name| SharedWeight::new(&model.weights, decls[&**name]));
+        // SAFETY: the model keeps the mapping, and drops it after its sessions.
+        let session = unsafe { Session::new(options, &lowered.model, weights.collect::<Result<_, _>>()?) }?;
         Ok(Form { session, inputs: lowered.inputs, outputs: lowered.outputs, points: lowered.points })
     }
 }
@@ -247,8 +237,21 @@ impl Form {
         let names = wanted
             .iter()
             .map(|id| self.outputs.get(id).map(String::as_str).ok_or_else(|| failed(format!("node {id:?} is no value of this engine"))));
-        self.session.run(inputs, &names.collect::<Result<Vec<_>, _>>()?)
+        let found = self.session.run(inputs, &names.collect::<Result<Vec<_>, _>>()?)?;
+        found
+            .into_iter()
+            .map(|tensor| match tensor.shape().to_vec()[..] {
+                [1, ref shape @ ..] => Ok(tensor.reshaped(shape)),
+                ref shape => Err(failed(format!("ONNX Runtime gives {shape:?} for one sequence"))),
+            })
+            .collect()
     }
+}
+
+/// A tensor [N, …] as [1, N, …]: the engine's batch is one sequence of all tokens.
+fn one_sequence(tensor: &Tensor) -> Result<SessionInputValue<'_>, Diagnostic> {
+    let shape: Vec<usize> = [1].into_iter().chain(tensor.shape().iter().copied()).collect();
+    in_view(tensor, &shape)
 }
 
 /// Zeros in the place of an input that nothing needs.

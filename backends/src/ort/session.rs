@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use irc_ir::{diagnostic::Diagnostic, tensor::Tensor, types::DType};
+use irc_ir::{diagnostic::Diagnostic, model::WeightDecl, tensor::Tensor, types::DType};
 use ort::{
     AsPointer,
     logging::LogLevel,
@@ -21,7 +21,7 @@ use ort::{
 };
 
 use super::runtime::Runtime;
-use crate::{failed, onnx::proto::ModelProto};
+use crate::{failed, onnx::proto::ModelProto, weights::Weights};
 
 /// A session that is ready to run. One run at a time: others wait.
 pub(super) struct Session(Mutex<OrtSession>);
@@ -36,9 +36,20 @@ pub(super) struct Options<'a> {
 
 /// A weight in memory that outlives the sessions that use it.
 pub(super) struct SharedWeight<'a> {
-    pub(super) name: &'a str,
-    pub(super) shape: Vec<i64>,
-    pub(super) bytes: &'a [u8],
+    name: &'a str,
+    shape: Vec<i64>,
+    bytes: &'a [u8],
+}
+
+impl<'a> SharedWeight<'a> {
+    /// A weight that is in a file.
+    pub(super) fn new(weights: &'a Weights, decl: &'a WeightDecl) -> Result<SharedWeight<'a>, Diagnostic> {
+        let bytes = weights.mapped_bytes(weights.place(decl)?).ok_or_else(|| failed(format!("`{}` is in no file", decl.name)))?;
+        if decl.ty.dtype != DType::F32 {
+            return Err(failed(format!("the engine takes weights of {}, but `{}` is {}", DType::F32, decl.name, decl.ty)));
+        }
+        Ok(SharedWeight { name: &decl.name, shape: decl.ty.shape.iter().filter_map(|dim| dim.as_known()).collect(), bytes })
+    }
 }
 
 impl Session {
@@ -46,27 +57,26 @@ impl Session {
     ///
     /// # Safety
     /// The bytes of the weights are f32 and stay where they are as long as the session lives.
-    pub(super) unsafe fn new(
-        options: &Options<'_>,
-        model: &ModelProto,
-        weights: &[(SharedWeight<'_>, Arc<DynValue>)],
-    ) -> Result<Session, Diagnostic> {
-        let make = || -> ort::Result<OrtSession> {
+    pub(super) unsafe fn new(options: &Options<'_>, model: &ModelProto, weights: Vec<SharedWeight<'_>>) -> Result<Session, Diagnostic> {
+        // SAFETY: as the caller says.
+        let values =
+            weights.iter().map(|weight| Ok((weight.name, unsafe { in_place(weight) }?))).collect::<Result<Vec<_>, Diagnostic>>()?;
+        let make = move || -> ort::Result<OrtSession> {
             let mut builder = OrtSession::builder(&options.runtime.environment)?
                 .with_optimization_level(options.optimization)?
                 // It warns of each value that can be replaced.
                 .with_log_level(LogLevel::Error)?
                 .with_env_allocators()?
                 .with_prepacked_weights(options.packed)?;
-            for (weight, value) in weights {
-                builder = builder.with_initializer(weight.name, value.clone())?;
+            for (name, value) in values {
+                builder = builder.with_initializer(name, value)?;
             }
             builder.commit_from_memory(&model.to_bytes())
         };
         make().map(|session| Session(Mutex::new(session))).map_err(|error| failed(format!("ONNX Runtime refuses the model: {error}")))
     }
 
-    /// Computes outputs from inputs, each [1, N, …] for a tensor [N, …] of ours.
+    /// Computes outputs from inputs.
     ///
     /// # Errors
     /// E4003 if the session fails.
@@ -83,31 +93,63 @@ impl Session {
             .map(|name| {
                 let value = found.get(name).ok_or_else(|| failed(format!("ONNX Runtime left `{name}` out")))?;
                 let (shape, values) = value.try_extract_tensor::<f32>().map_err(broken)?;
-                match &shape[..] {
-                    [1, shape @ ..] => Ok(Tensor::new(shape.iter().map(|size| *size as usize).collect::<Vec<_>>(), values.to_vec())),
-                    shape => Err(failed(format!("ONNX Runtime gives {shape:?} for one sequence"))),
-                }
+                Ok(Tensor::new(shape.iter().map(|size| *size as usize).collect::<Vec<_>>(), values.to_vec()))
             })
             .collect()
     }
 }
 
-/// A tensor [N, …] of ours as an input [1, N, …], in place.
-pub(super) fn one_sequence(tensor: &Tensor) -> Result<SessionInputValue<'_>, Diagnostic> {
-    let shape: Vec<usize> = [1].into_iter().chain(tensor.shape().iter().copied()).collect();
-    let broken = |error: ort::Error| failed(format!("ONNX Runtime cannot take a tensor: {error}"));
-    match (tensor.values::<f32>(), tensor.values::<i64>()) {
-        (Some(values), _) => Ok(TensorRef::from_array_view((shape, values)).map_err(broken)?.into()),
-        (_, Some(values)) => Ok(TensorRef::from_array_view((shape, values)).map_err(broken)?.into()),
-        _ => Err(failed(format!("the engine takes {} and {}, not {}", DType::F32, DType::I64, tensor.dtype()))),
+/// A whole ONNX model over the weights of a model of ours: named tensors to named tensors, all of it in every run.
+pub struct OnnxModel {
+    // Before the weights, whose memory it refers to: fields are dropped in this order.
+    session: Session,
+    _weights: Arc<Weights>,
+}
+
+impl OnnxModel {
+    /// Loads a model with its matrices packed. `tensors` are its external tensors: they have the names and the bytes of the
+    /// weights of a model.
+    ///
+    /// # Errors
+    /// E0012 if a weight is missing; E4003 if ONNX Runtime refuses the model.
+    pub fn load(runtime: &Runtime, model: &ModelProto, weights: &Arc<Weights>, tensors: &[WeightDecl]) -> Result<OnnxModel, Diagnostic> {
+        let packed = PrepackedWeights::new();
+        let options = Options { runtime, optimization: GraphOptimizationLevel::All, packed: &packed };
+        let shared = tensors.iter().map(|decl| SharedWeight::new(weights, decl)).collect::<Result<Vec<_>, _>>()?;
+        // SAFETY: the mapping is kept, and dropped after the session.
+        let session = unsafe { Session::new(&options, model, shared) }?;
+        weights.release_pages();
+        Ok(OnnxModel { session, _weights: weights.clone() })
     }
+
+    /// Computes outputs, which are f32.
+    ///
+    /// # Errors
+    /// E4003 if the model fails.
+    pub fn run(&self, inputs: &[(&str, &Tensor)], outputs: &[&str]) -> Result<Vec<Tensor>, Diagnostic> {
+        let inputs = inputs.iter().map(|(name, tensor)| Ok((*name, in_view(tensor, tensor.shape())?)));
+        self.session.run(inputs.collect::<Result<_, Diagnostic>>()?, outputs)
+    }
+}
+
+/// A tensor of ours as an input of this shape, in place.
+pub(super) fn in_view<'a>(tensor: &'a Tensor, shape: &[usize]) -> Result<SessionInputValue<'a>, Diagnostic> {
+    let broken = |error: ort::Error| failed(format!("ONNX Runtime cannot take a tensor: {error}"));
+    let shape = shape.to_vec();
+    Ok(match (tensor.values::<f32>(), tensor.values::<i64>(), tensor.values::<i32>(), tensor.values::<bool>()) {
+        (Some(values), ..) => TensorRef::from_array_view((shape, values)).map_err(broken)?.into(),
+        (_, Some(values), ..) => TensorRef::from_array_view((shape, values)).map_err(broken)?.into(),
+        (.., Some(values), _) => TensorRef::from_array_view((shape, values)).map_err(broken)?.into(),
+        (.., Some(values)) => TensorRef::from_array_view((shape, values)).map_err(broken)?.into(),
+        _ => return Err(failed(format!("the engine does not take {}", tensor.dtype()))),
+    })
 }
 
 /// A weight as a value that points into its file.
 ///
 /// # Safety
 /// The bytes are f32 of this shape, and stay where they are as long as the value lives.
-pub(super) unsafe fn in_place(weight: &SharedWeight<'_>) -> Result<DynValue, Diagnostic> {
+unsafe fn in_place(weight: &SharedWeight<'_>) -> Result<DynValue, Diagnostic> {
     let info = MemoryInfo::default();
     let mut value = ptr::null_mut();
     // SAFETY: the length is that of the bytes, which ONNX Runtime compares with shape and type; it only reads them.
