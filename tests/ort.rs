@@ -1,6 +1,8 @@
 //! The engine on ONNX Runtime. Where the library is not here and pip cannot bring it, the tests say loudly that they were
 //! skipped.
 
+#![cfg(feature = "ort")]
+
 use std::sync::Arc;
 
 use irc::backends::{

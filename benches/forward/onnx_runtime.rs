@@ -41,7 +41,7 @@ pub(crate) fn measure(model: &Model, rounds: usize) {
 
     twenty_programs(&bench, model);
     let whole = whole_graph::build(&config(model), &bench.handle);
-    let whole = Whole(OnnxModel::load(&runtime, &whole, &bench.handle.weights, bench.handle.spec.weights()).expect("the graph loads"));
+    let whole = Whole(OnnxModel::load(&runtime, whole, &bench.handle.weights, bench.handle.spec.weights()).expect("the graph loads"));
     println!("{:<52} ratio [quartiles]", "");
     for (tokens, rounds) in [(8, rounds * 2), (128, rounds)] {
         let ids = ids(tokens);

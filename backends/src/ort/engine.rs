@@ -84,7 +84,7 @@ impl Engine for Ort {
             Optimization::Off => GraphOptimizationLevel::Disable,
             Optimization::On => GraphOptimizationLevel::All,
         };
-        let options = Options { runtime: &self.runtime, optimization, packed: &packed };
+        let options = Options { runtime: &self.runtime, optimization, file: model.weights.file(), packed: &packed };
         let of_stage = |at: usize| match &model.spec.stages()[at].kind {
             StageKind::Attention(_) => Ok(None),
             StageKind::Positionwise => Forms::new(model, at, &options).map(Some),
@@ -138,7 +138,7 @@ impl Form {
         let decls: BTreeMap<&str, _> = model.spec.weights().iter().map(|decl| (&*decl.name, decl)).collect();
         let weights = lowered.weights.values().map(|name| SharedWeight::new(&model.weights, decls[&**name]));
         // SAFETY: the model keeps the mapping, and drops it after its sessions.
-        let session = unsafe { Session::new(options, &lowered.model, weights.collect::<Result<_, _>>()?) }?;
+        let session = unsafe { Session::new(options, lowered.model, weights.collect::<Result<_, _>>()?) }?;
         Ok(Form { session, inputs: lowered.inputs, outputs: lowered.outputs, points: lowered.points })
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     ffi::c_void,
+    path::Path,
     ptr::{self, NonNull},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -30,6 +31,8 @@ pub(super) struct Session(Mutex<OrtSession>);
 pub(super) struct Options<'a> {
     pub(super) runtime: &'a Runtime,
     pub(super) optimization: GraphOptimizationLevel,
+    /// The file that external tensors are in.
+    pub(super) file: Option<&'a Path>,
     /// The packed weights, which all sessions of a model share.
     pub(super) packed: &'a PrepackedWeights,
 }
@@ -57,10 +60,16 @@ impl Session {
     ///
     /// # Safety
     /// The bytes of the weights are f32 and stay where they are as long as the session lives.
-    pub(super) unsafe fn new(options: &Options<'_>, model: &ModelProto, weights: Vec<SharedWeight<'_>>) -> Result<Session, Diagnostic> {
+    pub(super) unsafe fn new(options: &Options<'_>, mut model: ModelProto, weights: Vec<SharedWeight<'_>>) -> Result<Session, Diagnostic> {
         // SAFETY: as the caller says.
         let values =
             weights.iter().map(|weight| Ok((weight.name, unsafe { in_place(weight) }?))).collect::<Result<Vec<_>, Diagnostic>>()?;
+        // The tensors are given in memory, but that their file exists is looked at all the same.
+        let file = options.file.and_then(|file| Some((file.parent()?.to_str()?, file.file_name()?.to_str()?)));
+        let tensors = model.graph.iter_mut().flat_map(|graph| &mut graph.initializer).flat_map(|tensor| &mut tensor.external_data);
+        if let Some((_, name)) = file {
+            tensors.filter(|entry| entry.key == "location").for_each(|entry| name.clone_into(&mut entry.value));
+        }
         let make = move || -> ort::Result<OrtSession> {
             let mut builder = OrtSession::builder(&options.runtime.environment)?
                 .with_optimization_level(options.optimization)?
@@ -68,6 +77,9 @@ impl Session {
                 .with_log_level(LogLevel::Error)?
                 .with_env_allocators()?
                 .with_prepacked_weights(options.packed)?;
+            if let Some((folder, _)) = file {
+                builder = builder.with_config_entry("session.model_external_initializers_file_folder_path", folder)?;
+            }
             for (name, value) in values {
                 builder = builder.with_initializer(name, value)?;
             }
@@ -112,9 +124,9 @@ impl OnnxModel {
     ///
     /// # Errors
     /// E0012 if a weight is missing; E4003 if ONNX Runtime refuses the model.
-    pub fn load(runtime: &Runtime, model: &ModelProto, weights: &Arc<Weights>, tensors: &[WeightDecl]) -> Result<OnnxModel, Diagnostic> {
+    pub fn load(runtime: &Runtime, model: ModelProto, weights: &Arc<Weights>, tensors: &[WeightDecl]) -> Result<OnnxModel, Diagnostic> {
         let packed = PrepackedWeights::new();
-        let options = Options { runtime, optimization: GraphOptimizationLevel::All, packed: &packed };
+        let options = Options { runtime, optimization: GraphOptimizationLevel::All, file: weights.file(), packed: &packed };
         let shared = tensors.iter().map(|decl| SharedWeight::new(weights, decl)).collect::<Result<Vec<_>, _>>()?;
         // SAFETY: the mapping is kept, and dropped after the session.
         let session = unsafe { Session::new(&options, model, shared) }?;
