@@ -146,24 +146,36 @@ pub fn setup(target: Target, from: Option<&Path>, progress: OnProgress<'_>) -> R
     let open = |folder: &Path| {
         let library = Library::in_folder(folder)?;
         match target == Target::Cuda && !library.providers.iter().any(|name| name == "cuda") {
-            true => Err(Diagnostic::error(Code::E0016, "ONNX Runtime cannot be used: it was built without CUDA")
-                .help(format!("CUDA needs the package {}", target.package()))),
+            true => Err(Diagnostic::error(Code::E0016, "ONNX Runtime cannot be used: it was built without CUDA")),
             false => Ok(library),
         }
     };
-    cache.get_or_build(&target.folder(&cache), open, progress, |tmp, made, progress| match from {
-        Some(wheel) => unpack(wheel, made, progress),
-        None => {
-            let flag = if target == Target::Cuda { " --cuda" } else { "" };
-            let package = Package {
-                name: target.package(),
-                version: VERSION,
-                bytes: target.wheel_bytes(),
-                purpose: "setting up ONNX Runtime",
-                from: format!("irc setup ort{flag} --from PATH"),
+    cache.get_or_build(&target.folder(&cache), open, progress, |tmp, made, progress| {
+        let wheel = match from {
+            Some(wheel) => wheel.to_owned(),
+            None => {
+                let flag = if target == Target::Cuda { " --cuda" } else { "" };
+                let package = Package {
+                    name: target.package(),
+                    version: VERSION,
+                    bytes: target.wheel_bytes(),
+                    purpose: "setting up ONNX Runtime",
+                    from: format!("irc setup ort{flag} --from PATH"),
+                };
+                wheel::download(&package, tmp, progress)?
+            }
+        };
+        unpack(&wheel, made, progress)?;
+        // What is unpacked goes where it does not work; the wheel is what can be spoken of.
+        let not_here = |error: Diagnostic| {
+            let error = Diagnostic::error(error.code, error.message).label(Span::file(&wheel, ""), "");
+            let error = match target {
+                Target::Cpu => error,
+                Target::Cuda => error.help(format!("CUDA needs the package {}", target.package())),
             };
-            unpack(&wheel::download(&package, tmp, progress)?, made, progress)
-        }
+            error.help(format!("a library of your own can be named with `--ort-library PATH` or {VARIABLE}"))
+        };
+        open(made).map(drop).map_err(not_here)
     })
 }
 

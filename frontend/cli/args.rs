@@ -31,7 +31,10 @@ Exit status:
 Results go to standard output, messages to standard error. With `--json`
 standard output is one JSON object; on failure it is
   {\"ok\": false, \"status\": 1, \"diagnostics\": [{code, severity, message,
-   labels: [{span, text}], notes, help}]}";
+   labels: [{span, text}], notes, help}]}
+
+IRC_LOG=info shows the log of the engines on standard error; IRC_LOG=ort=debug
+that of one, in detail.";
 
 /// When to use colours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

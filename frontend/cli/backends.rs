@@ -1,7 +1,6 @@
 //! `irc backends`.
 
 use irc_backends::rten;
-use irc_ir::diagnostic::Diagnostic;
 use serde_json::{Value as Json, json};
 
 use super::{
@@ -61,6 +60,8 @@ pub(super) fn backends(args: &JsonOnly, terminal: &Terminal) -> Outcome {
 
 #[cfg(feature = "ort")]
 fn ort() -> Found {
+    use irc_ir::diagnostic::Diagnostic;
+
     use crate::ort::{Library, library};
     match library(None).and_then(|path| Library::open(&path)) {
         Ok(library) => {
