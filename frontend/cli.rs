@@ -14,6 +14,7 @@ mod check;
 mod demo;
 mod dot;
 mod dump;
+mod emit;
 mod explain;
 mod failure;
 mod hooks;
@@ -75,6 +76,7 @@ fn dispatch(command: Command, terminal: &Terminal) -> Outcome {
         Command::Check(args) => check::check(&args, terminal),
         Command::Dump(args) => dump::dump(&args, terminal),
         Command::Run(args) => run::run(&args, terminal),
+        Command::Emit(args) => emit::emit(&args, terminal),
         Command::Model(args) => model::model(&args.command, terminal),
         Command::Tokens(args) => tokens::tokens(&args, terminal),
         Command::Cache(args) => cache::cache(&args.command, terminal),

@@ -75,6 +75,9 @@ pub(super) enum Command {
     /// Run a program
     #[command(after_long_help = RUN_HELP)]
     Run(RunArgs),
+    /// Write a model with its hooks as a file of another format
+    #[command(after_long_help = EMIT_HELP)]
+    Emit(EmitArgs),
     /// List, fetch and look into models
     #[command(after_long_help = MODEL_HELP)]
     Model(ModelArgs),
@@ -114,6 +117,7 @@ impl Command {
             Command::Completions { .. } => false,
             Command::Dump(args) => args.json,
             Command::Run(args) => args.json,
+            Command::Emit(args) => args.json(),
             Command::Model(args) => args.command.json(),
             Command::Tokens(args) => args.json,
             Command::Cache(args) => args.command.json(),
@@ -228,6 +232,52 @@ pub(super) enum BackendName {
     Ort,
     /// Slow and obvious: operation by operation, what all others are compared to
     Reference,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct EmitArgs {
+    #[command(subcommand)]
+    pub(super) format: EmitFormat,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum EmitFormat {
+    /// A folder with `model.onnx`, for ONNX Runtime and other engines, and its weights in `weights.data`
+    #[command(after_long_help = EMIT_ONNX_HELP)]
+    Onnx(EmitOnnxArgs),
+}
+
+impl EmitArgs {
+    fn json(&self) -> bool {
+        match &self.format {
+            EmitFormat::Onnx(args) => args.json,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct EmitOnnxArgs {
+    /// A name that `irc model list` shows, or the path of a Hugging Face folder or of a GGUF file
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::AnyPath)]
+    pub(super) model: String,
+    /// The folder to write into; it is made if it is not there
+    #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(super) out: PathBuf,
+    /// A hook, or a pattern of hooks, that shall be an output; may be given several times
+    ///
+    /// Without it all hooks are outputs but attention's scores and patterns, whose size grows with the square of the length of
+    /// a prompt; `--hook '**'` is all. What the model returns is always an output.
+    #[arg(long = "hook", value_name = "PATTERN")]
+    pub(super) hooks: Vec<String>,
+    /// Only this stage, counted from 0: `irc model info` says how many there are
+    #[arg(long, value_name = "N")]
+    pub(super) stage: Option<usize>,
+    /// Replace `model.onnx` and `weights.data` where they are there already
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Print {ok, model, files, inputs, outputs} instead
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -461,6 +511,24 @@ The JSON object of `--json`:
   report  {numeric_class, forwards, stages_run, stages_whole, token_stages,
           engine_calls, seconds, engine_seconds, attention_seconds}
   out     the results file, or null";
+
+const EMIT_HELP: &str = "\
+Example:
+  $ irc emit onnx --model smollm2 -o smollm2-onnx";
+
+const EMIT_ONNX_HELP: &str = "\
+Example:
+  $ irc emit onnx --model induction -o out --hook 'model.layers.*.output'
+  out/model.onnx: 1 input, 5 outputs
+  out/weights.data: 77.8 kB
+
+In Python:
+  session = onnxruntime.InferenceSession(\"out/model.onnx\")
+  session.run([\"model.layers.3.output\"], {\"tokens\": [[0, 1, 2]]})
+
+`tokens` is i64 [B, T], rows without padding. A stage alone (`--stage`) has
+values of earlier stages as inputs, and `tokens` and `positions` if it uses
+them.";
 
 const MODEL_HELP: &str = "\
 Examples:

@@ -30,7 +30,7 @@ use crate::weights::{Place, Weights};
 /// The operator set: the first one with `Swish`.
 const OPSET: i64 = 24;
 /// The name by which all external tensors refer to the weight file; the loader binds it to the real one.
-const WEIGHT_FILE: &str = "weights.data";
+pub const WEIGHT_FILE: &str = "weights.data";
 /// A bound that no dimension reaches; engines may hold bounds in 32 bits.
 const FAR: i64 = i32::MAX as i64;
 
@@ -99,12 +99,7 @@ impl<'a> Lowering<'a> {
     /// # Errors
     /// E4003 if it is not a tensor.
     pub fn input(&mut self, id: NodeId, name: &str) -> Result<(), Diagnostic> {
-        let ty = self.tensor(id)?;
-        let dims = ty.shape.iter().map(|dim| match dim.as_known() {
-            Some(size) => proto::Dim::from(size),
-            None => proto::Dim::from(dim.to_string().as_str()),
-        });
-        let value = ValueInfoProto::tensor(name, data_type(ty.dtype), dims.collect::<Vec<_>>());
+        let value = self.value_info(id, name)?;
         self.onnx = std::mem::take(&mut self.onnx).input(value);
         self.names.insert(id, vec![name.to_owned()]);
         Ok(())
@@ -120,13 +115,38 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    fn alias(&mut self, id: NodeId, of: NodeId) {
+    /// Declares the value of a node, which is lowered already, as an output under a name of its own, with its type.
+    ///
+    /// # Errors
+    /// E4003 if it has no value.
+    pub fn output_as(&mut self, id: NodeId, name: &str) -> Result<(), Diagnostic> {
+        let node = proto::node("Identity", [self.name(id)?], [name]);
+        let value = self.value_info(id, name)?;
+        self.onnx = std::mem::take(&mut self.onnx).node(node).output(value);
+        Ok(())
+    }
+
+    /// Says that a node has a value that was computed by other means.
+    pub(super) fn bind(&mut self, id: NodeId, name: String) {
+        self.names.insert(id, vec![name]);
+    }
+
+    fn value_info(&self, id: NodeId, name: &str) -> Result<ValueInfoProto, Diagnostic> {
+        let ty = self.tensor(id)?;
+        let dims = ty.shape.iter().map(|dim| match dim.as_known() {
+            Some(size) => proto::Dim::from(size),
+            None => proto::Dim::from(dim.to_string().as_str()),
+        });
+        Ok(ValueInfoProto::tensor(name, data_type(ty.dtype), dims.collect::<Vec<_>>()))
+    }
+
+    pub(super) fn alias(&mut self, id: NodeId, of: NodeId) {
         if let Some(names) = self.names.get(&of).cloned() {
             self.names.insert(id, names);
         }
     }
 
-    fn weight(&mut self, id: NodeId, place: &Place) -> Result<(), Diagnostic> {
+    pub(super) fn weight(&mut self, id: NodeId, place: &Place) -> Result<(), Diagnostic> {
         let ty = self.tensor(id)?.clone();
         let Op::Weight { name, .. } = &self.graph.node(id).op else { return Err(unsupported(&self.graph.node(id).op, "not a weight")) };
         let dims: Vec<usize> = ty.shape.iter().filter_map(Dim::as_usize).collect();
@@ -151,7 +171,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// A constant inside the model; equal ones are one.
-    fn constant(&mut self, tensor: &Tensor) -> String {
+    pub(super) fn constant(&mut self, tensor: &Tensor) -> String {
         let key = Literal::from(tensor);
         if let Some(name) = self.constants.get(&key) {
             return name.clone();
@@ -176,7 +196,7 @@ impl<'a> Lowering<'a> {
         out
     }
 
-    fn plain(&mut self, op: &str, inputs: &[&str]) -> String {
+    pub(super) fn plain(&mut self, op: &str, inputs: &[&str]) -> String {
         self.emit(op, inputs, |node| node)
     }
 
@@ -285,7 +305,7 @@ impl<'a> Lowering<'a> {
             }
             Op::Reshape { .. } | Op::Flatten { .. } => {
                 let x = self.operand(node, 0, dtype)?;
-                let (shape, zero_is_a_size) = self.reshape_sizes(node, id)?;
+                let (shape, zero_is_a_size) = self.reshape_sizes(&x, node, id)?;
                 self.emit("Reshape", &[&x, &shape], |node| if zero_is_a_size { node.attr("allowzero", 1) } else { node })
             }
             Op::Transpose { dim0, dim1 } => {
@@ -597,7 +617,7 @@ impl<'a> Lowering<'a> {
         outs
     }
 
-    fn unsqueeze(&mut self, x: &str, at: i64) -> String {
+    pub(super) fn unsqueeze(&mut self, x: &str, at: i64) -> String {
         let axes = self.ints(&[at]);
         self.plain("Unsqueeze", &[x, &axes])
     }
@@ -624,8 +644,9 @@ impl<'a> Lowering<'a> {
     }
 
     /// The sizes of a reshape: 0 copies a leading dimension that stays as it is, -1 is the one that is not known. Where a
-    /// size is 0 and all are known, 0 is a size instead.
-    fn reshape_sizes(&mut self, node: &Node, id: NodeId) -> Result<(String, bool), Diagnostic> {
+    /// size is 0 and all are known, 0 is a size instead. Several that are not known, or one beside an empty one, are looked up
+    /// in the shape of the value when it runs, as the sizes of scores [B, heads, T, T] are.
+    fn reshape_sizes(&mut self, x: &str, node: &Node, id: NodeId) -> Result<(String, bool), Diagnostic> {
         let from = &self.tensor(node.operands[0])?.shape;
         let to = &self.tensor(id)?.shape;
         let empty = to.iter().any(|dim| dim.as_known() == Some(0));
@@ -648,9 +669,28 @@ impl<'a> Lowering<'a> {
             .collect();
         // A known size of 0 would be taken for "copy".
         if open > 1 || empty {
-            return Err(unsupported(&node.op, "at most one dimension may be unknown, and none of the others empty"));
+            return self.reshape_sizes_at_run(x, node, from, to);
         }
         Ok((self.ints(&sizes), false))
+    }
+
+    /// Each size that is not known as that of a dimension of the value that is the same.
+    fn reshape_sizes_at_run(&mut self, x: &str, node: &Node, from: &[Dim], to: &[Dim]) -> Result<(String, bool), Diagnostic> {
+        let places: Option<Vec<(&Dim, usize)>> = to
+            .iter()
+            .map(|dim| if dim.as_known().is_some() { Some((dim, 0)) } else { Some((dim, from.iter().position(|old| old == dim)?)) })
+            .collect();
+        let why = "several of its sizes are unknown, and not all of them are sizes of what is reshaped";
+        let places = places.ok_or_else(|| unsupported(&node.op, why))?;
+        let shape = self.plain("Shape", &[x]);
+        let sizes: Vec<String> = places
+            .into_iter()
+            .map(|(dim, at)| match dim.as_known() {
+                Some(size) => self.ints(&[size]),
+                None => self.slice(&shape, 0, at as i64, at as i64 + 1, 1),
+            })
+            .collect();
+        Ok((self.concat(&sizes, 0), true))
     }
 
     /// Expand takes the larger of a size and the one asked for, so 1 keeps a size.
