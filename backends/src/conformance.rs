@@ -9,7 +9,7 @@
 //! ```
 //!
 //! An engine of one's own is checked as `check(&Driven::new(MyEngine), &Suite::default())`. The oracle is
-//! [`Reference`](crate::reference::Reference).
+//! [`Reference`].
 //!
 //! - **Values**: every hook read and set, every module applied, and random programs give what the reference gives: integers
 //!   and bools exactly, rows of floats to 1e-4 of their length. In random programs a value may hang on the last digits of
