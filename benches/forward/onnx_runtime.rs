@@ -79,7 +79,7 @@ fn patched(model: &Model, layer: usize, hook: &str) -> Verified {
 
 /// The first run of programs never seen against later runs of theirs, and the memory that all of them leave.
 fn twenty_programs(bench: &Bench, model: &Model) {
-    let hooks = ["output", "mlp.output", "self_attn.output", "mlp.act_fn.output"];
+    let hooks = ["output", "mlp.output", "self_attn.output", "post_attention_layernorm.output"];
     let programs: Vec<Verified> = (0..20).map(|at| patched(model, at, hooks[at % hooks.len()])).collect();
     // The process is warm, the programs are not.
     bench.run(&bench.program(model, 8, &[], true));
