@@ -129,11 +129,7 @@ impl Weights {
 
     /// Lets the system take back the memory that the file was read into; what is looked at later is read again.
     pub fn release_pages(&self) {
-        #[cfg(unix)]
-        if let Some((_, map)) = &self.file {
-            // SAFETY: the mapping is of a file and only read. A failure costs only memory.
-            let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
-        }
+        self.file.iter().for_each(|(_, map)| release_pages(map));
     }
 
     /// The bytes of all weights.
@@ -146,4 +142,13 @@ impl Weights {
             })
             .sum()
     }
+}
+
+/// Lets the system take back the memory that a file was read into. A failure costs only memory.
+pub(crate) fn release_pages(map: &Mmap) {
+    // SAFETY: the mapping is of a file and only read, so that what is dropped is read from the file again.
+    #[cfg(unix)]
+    let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+    #[cfg(not(unix))]
+    let _ = map;
 }

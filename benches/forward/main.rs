@@ -180,14 +180,7 @@ fn start_up() {
 fn first_forward() {
     let model = Model::open("smollm2").expect("SmolLM2 is in the cache");
     let bench = Bench::new(&model);
-    let packed: i64 = bench
-        .handle
-        .spec
-        .weights()
-        .iter()
-        .filter(|weight| weight.name.ends_with(".T"))
-        .filter_map(|weight| weight.ty.bytes().as_known())
-        .sum();
+    let packed = packed_bytes(&bench.handle);
     let anonymous = anonymous_kib();
     let session = model.session();
     session.trace("The Eiffel Tower is in the city of").hook("lm_head.output").at((.., -1)).argmax(-1).save("next");
@@ -200,6 +193,12 @@ fn first_forward() {
         mb(packed as f64),
         mb(anonymous * 1024.0 - packed as f64)
     );
+}
+
+/// The bytes of the matrices, which engines keep packed.
+fn packed_bytes(handle: &Handle) -> i64 {
+    let matrices = handle.spec.weights().iter().filter(|weight| weight.name.ends_with(".T"));
+    matrices.filter_map(|weight| weight.ty.bytes().as_known()).sum()
 }
 
 /// Anonymous memory of this process, KiB.

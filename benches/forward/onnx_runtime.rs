@@ -12,7 +12,7 @@ use irc::{
     ort::Target,
 };
 
-use super::{Bench, anonymous_kib, config, ids, paired::compare, whole_graph};
+use super::{Bench, anonymous_kib, config, ids, packed_bytes, paired::compare, whole_graph};
 
 /// The whole model as one session.
 struct Whole(OnnxModel);
@@ -99,14 +99,6 @@ fn twenty_programs(bench: &Bench, model: &Model) {
     println!(
         "anonymous memory after them: {:.0} MB; packed weights {:.0} MB (target: at most 300 MB more)",
         anonymous_kib() * 1024.0 / 1e6,
-        bench
-            .handle
-            .spec
-            .weights()
-            .iter()
-            .filter(|weight| weight.name.ends_with(".T"))
-            .filter_map(|weight| weight.ty.bytes().as_known())
-            .sum::<i64>() as f64
-            / 1e6
+        packed_bytes(&bench.handle) as f64 / 1e6
     );
 }

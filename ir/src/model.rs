@@ -217,6 +217,11 @@ impl ModelSpec {
         &self.types[node.index()]
     }
 
+    /// The type of each node of [`ModelSpec::graph`], in its order.
+    pub fn node_types(&self) -> &[Type] {
+        &self.types
+    }
+
     /// The hooks in topological order.
     pub fn hooks(&self) -> &[Hook] {
         &self.hooks

@@ -49,8 +49,7 @@ pub struct Lowered {
 /// E0012 if a weight is missing; E4003 if an operation has no ONNX form for its types.
 pub fn lower_model(spec: &ModelSpec, weights: &Weights) -> Result<Lowered, Diagnostic> {
     let graph = spec.graph();
-    let types: Vec<Type> = graph.nodes().map(|(id, _)| spec.node_type(id).clone()).collect();
-    let mut lowering = Lowering::new(graph, &types);
+    let mut lowering = Lowering::new(graph, spec.node_types());
     let decls: BTreeMap<_, _> = spec.weights().iter().map(|decl| (&decl.name, decl)).collect();
     for stage in spec.stages() {
         for id in stage.nodes.clone().map(NodeId::new) {

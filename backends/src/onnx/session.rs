@@ -19,6 +19,7 @@ use rten_tensor::Layout;
 use thiserror::Error;
 
 use super::proto::{DataLocation, GraphProto, ModelProto};
+use crate::weights::release_pages;
 
 /// The threads that sessions compute on; clones share them.
 ///
@@ -251,7 +252,7 @@ impl Session {
         let model =
             guarded(|| loader.load(bytes)).map_err(SessionError::Model)?.map_err(|error| SessionError::Model(with_sources(&error)))?;
         if options.prepack {
-            release_pages(&files);
+            files.iter().for_each(release_pages);
         }
 
         let mut values = Vec::with_capacity(names.len());
@@ -419,19 +420,6 @@ fn map_file(path: &Path) -> Result<Mmap, SessionError> {
     // SAFETY: the mapping is only read. That nobody truncates the file meanwhile cannot be checked; the documentation of
     // `load` says so, as every program that maps its weights does.
     unsafe { Mmap::map(&file) }.map_err(weights)
-}
-
-/// Gives back the pages of weights that were only read to be packed. Those that are still read, the embedding and the
-/// norms, come back from the system's cache of files.
-fn release_pages(files: &[Mmap]) {
-    #[cfg(unix)]
-    for file in files {
-        // SAFETY: the mapping is of a file and only read, so that what is dropped is read from the file again.
-        // A failure costs only memory.
-        let _ = unsafe { file.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
-    }
-    #[cfg(not(unix))]
-    let _ = files;
 }
 
 /// A view of a given tensor, whose integers are in `narrowed` if they had to be converted.

@@ -32,7 +32,6 @@ use irc_ir::{
     model::{Hook, HookId, ModelSpec},
     op::Op,
     tensor::Tensor,
-    types::Type,
 };
 
 use super::{
@@ -150,9 +149,8 @@ impl Cut<'_> {
 
     fn lower(self) -> Result<WholeModel, Diagnostic> {
         let (spec, graph) = (self.spec, self.spec.graph());
-        let types: Vec<Type> = graph.nodes().map(|(id, _)| spec.node_type(id).clone()).collect();
         let decls: BTreeMap<_, _> = spec.weights().iter().map(|decl| (&decl.name, decl)).collect();
-        let mut lowering = Lowering::new(graph, &types);
+        let mut lowering = Lowering::new(graph, spec.node_types());
         let mut inputs = vec![];
         let (mut memory, mut end) = (vec![], 0u64);
 

@@ -15,6 +15,7 @@ use ort::{
     AsPointer,
     environment::{Environment, GlobalThreadPoolOptions},
     memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
+    sys::OrtStatusPtr,
 };
 
 /// The oldest minor version of ONNX Runtime 1 that is taken: older ones lack functions, and some of those abort the process.
@@ -90,11 +91,15 @@ fn share_arena(environment: &Environment) -> ort::Result<()> {
     let info = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Arena, MemoryType::Default)?;
     // SAFETY: both pointers are of live objects, and no configuration means the default one.
     let status = unsafe { (ort::api().CreateAndRegisterAllocator)(environment.ptr().cast_mut(), info.ptr(), ptr::null()) };
-    // SAFETY: a status is null or owned by who gets it; this one is taken once.
+    checked(status)
+}
+
+/// What the functions of the library return: nothing, or why they failed.
+pub(super) fn checked(status: OrtStatusPtr) -> ort::Result<()> {
     match NonNull::new(status.0) {
         None => Ok(()),
         Some(status) => {
-            // SAFETY: as above; the text belongs to the status and is copied before it goes.
+            // SAFETY: a status belongs to who gets it; its text is copied before it goes.
             let message = unsafe { CStr::from_ptr((ort::api().GetErrorMessage)(status.as_ptr())) }.to_string_lossy().into_owned();
             unsafe { (ort::api().ReleaseStatus)(status.as_ptr()) };
             Err(ort::Error::new(message))

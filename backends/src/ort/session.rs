@@ -21,7 +21,7 @@ use ort::{
     value::{DynValue, TensorRef},
 };
 
-use super::runtime::Runtime;
+use super::runtime::{Runtime, checked};
 use crate::{failed, onnx::proto::ModelProto, weights::Weights};
 
 /// A session that is ready to run. One run at a time: others wait.
@@ -176,13 +176,9 @@ unsafe fn in_place(weight: &SharedWeight<'_>) -> Result<DynValue, Diagnostic> {
             &mut value,
         )
     };
-    match (NonNull::new(status.0), NonNull::new(value)) {
-        // SAFETY: the value is new and nobody else's.
-        (None, Some(value)) => Ok(unsafe { DynValue::from_ptr(value, Some(&Allocator::default())) }),
-        (status, _) => {
-            // SAFETY: a status belongs to who gets it.
-            status.into_iter().for_each(|status| unsafe { (ort::api().ReleaseStatus)(status.as_ptr()) });
-            Err(failed(format!("ONNX Runtime cannot take the weight `{}`", weight.name)))
-        }
-    }
+    let broken = |why: String| failed(format!("ONNX Runtime cannot take the weight `{}`: {why}", weight.name));
+    checked(status).map_err(|error| broken(error.to_string()))?;
+    let value = NonNull::new(value).ok_or_else(|| broken("it gives no value".to_owned()))?;
+    // SAFETY: the value is new and nobody else's.
+    Ok(unsafe { DynValue::from_ptr(value, Some(&Allocator::default())) })
 }

@@ -8,7 +8,7 @@ use irc_ir::{
     graph::NodeId,
     model::{ModelSpec, StageKind},
     op::Op,
-    types::{DType, Type},
+    types::DType,
 };
 
 use super::{Lowering, data_type};
@@ -54,9 +54,8 @@ pub fn lower_stage(spec: &ModelSpec, weights: &Weights, stage: usize, replaceabl
         return Err(failed(format!("`{}` is not position-wise", stage.name)));
     }
     let graph = spec.graph();
-    let types: Vec<Type> = graph.nodes().map(|(id, _)| spec.node_type(id).clone()).collect();
     let decls: BTreeMap<_, _> = spec.weights().iter().map(|decl| (&decl.name, decl)).collect();
-    let mut lowering = Lowering::new(graph, &types);
+    let mut lowering = Lowering::new(graph, spec.node_types());
     let (mut inputs, mut points, mut used) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut shown: Vec<NodeId> = stage.outputs.iter().map(|output| spec.source(*output)).collect();
     for id in stage.nodes.clone().map(NodeId::new) {
