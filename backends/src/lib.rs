@@ -157,18 +157,26 @@ pub trait Engine: Send + Sync {
     }
 }
 
+/// What a model on an engine is asked for: nodes of its graph from others, for a flat batch of N tokens.
+///
+/// Every tensor is [N, …]: the type of its node with batch and tokens as one dimension. Hooks have the value of the node that
+/// they are on ([`ModelSpec::source`]), so that sources only are named. Nothing between the inputs and the outputs of an
+/// attention stage is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// Nodes with their values; they need not be inputs of the model. What only leads to them does not run.
+    pub given: &'a [(NodeId, &'a Tensor)],
+    /// Nodes whose values are wanted.
+    pub want: &'a [NodeId],
+}
+
 /// A model on an engine.
 pub trait LoadedModel: Send + Sync {
-    /// Computes nodes of the model's graph from others, for a flat batch of N tokens.
-    ///
-    /// Every tensor is [N, …]: the type of its node with batch and tokens as one dimension. A given node need not be an
-    /// input of the model; what only leads to given nodes does not run. Hooks have the value of the node that they are on
-    /// ([`ModelSpec::source`]), so `given` and `want` name sources only. Nothing between the inputs and the outputs of
-    /// an attention stage is asked for.
+    /// Computes what a call wants, in its order.
     ///
     /// # Errors
     /// E4003 if the engine fails.
-    fn run(&self, given: &[(NodeId, &Tensor)], want: &[NodeId]) -> Result<Vec<Tensor>, Diagnostic>;
+    fn run(&self, call: &Call<'_>) -> Result<Vec<Tensor>, Diagnostic>;
 
     /// Names what the bits of the results depend on.
     fn numeric_class(&self) -> String;

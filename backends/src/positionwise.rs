@@ -7,7 +7,7 @@ use std::{
 
 use irc_ir::{diagnostic::Diagnostic, graph::NodeId, model::ModelSpec, op::Op, tensor::Tensor, types::DType};
 
-use crate::{Caps, LoadedModel, failed};
+use crate::{Call, Caps, LoadedModel, failed};
 
 /// Values of a model for a flat batch of tokens, each [N, …].
 pub(crate) struct FlatBatch<'a> {
@@ -145,7 +145,7 @@ impl FlatBatch<'_> {
                 })
                 .collect();
             let refs: Vec<(NodeId, &Tensor)> = parts.iter().map(|(node, tensor)| (*node, tensor)).collect();
-            let outputs = self.model.run(&refs, &want)?;
+            let outputs = self.model.run(&Call { given: &refs, want: &want })?;
             self.calls += 1;
             self.check(&want, &outputs, parts.first().map_or(to - from, |(_, part)| part.shape()[0]))?;
             for (all, output) in joined.iter_mut().zip(outputs) {

@@ -14,7 +14,7 @@ use irc_ir::{
 };
 
 use crate::{
-    Caps, Engine, Handle, LoadedModel, failed,
+    Call, Caps, Engine, Handle, LoadedModel, failed,
     onnx::{
         lower::lower_model,
         session::{Data, Session, SessionError, SessionOptions, TensorRef, Threads, ValueId},
@@ -82,7 +82,8 @@ impl RtenModel {
 }
 
 impl LoadedModel for RtenModel {
-    fn run(&self, given: &[(NodeId, &Tensor)], want: &[NodeId]) -> Result<Vec<Tensor>, Diagnostic> {
+    fn run(&self, call: &Call<'_>) -> Result<Vec<Tensor>, Diagnostic> {
+        let Call { given, want } = *call;
         // The engine's batch is one sequence of all tokens.
         let shapes: Vec<Vec<usize>> =
             given.iter().map(|(_, tensor)| [1].into_iter().chain(tensor.shape().iter().copied()).collect()).collect();

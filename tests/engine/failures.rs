@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use irc::{
-    backends::{Backend, Caps, Engine, Handle, LoadedModel, execute::Driven, reference::Reference, rten::Rten, weights::Weights},
-    ir::{code::Code, diagnostic::Diagnostic, graph::NodeId, model::RotaryShape, tensor::Tensor},
+    backends::{Backend, Call, Caps, Engine, Handle, LoadedModel, execute::Driven, reference::Reference, rten::Rten, weights::Weights},
+    ir::{code::Code, diagnostic::Diagnostic, model::RotaryShape, tensor::Tensor},
 };
 
 use crate::support::{Program, Random, config, engine, llama, names, weights};
@@ -34,10 +34,10 @@ impl Engine for Broken {
 }
 
 impl LoadedModel for BrokenModel {
-    fn run(&self, given: &[(NodeId, &Tensor)], want: &[NodeId]) -> Result<Vec<Tensor>, Diagnostic> {
+    fn run(&self, call: &Call<'_>) -> Result<Vec<Tensor>, Diagnostic> {
         use std::sync::atomic::Ordering;
         match self.calls.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) {
-            Ok(_) => self.inner.run(given, want),
+            Ok(_) => self.inner.run(call),
             Err(_) => Err(Diagnostic::error(Code::E4003, "the engine is out of breath")),
         }
     }
@@ -72,13 +72,13 @@ impl Engine for Lazy {
 }
 
 impl LoadedModel for Lazy {
-    fn run(&self, _: &[(NodeId, &Tensor)], want: &[NodeId]) -> Result<Vec<Tensor>, Diagnostic> {
+    fn run(&self, call: &Call<'_>) -> Result<Vec<Tensor>, Diagnostic> {
         let row = || Tensor::new([1, 7], vec![0.0f32; 7]);
         Ok(match self.0 {
             0 => vec![],
-            1 => want.iter().map(|_| row()).collect(),
-            2 => want.iter().map(|_| Tensor::scalar(1.0f32)).collect(),
-            _ => want.iter().map(|_| Tensor::new([3, 32], vec![1i64; 96])).collect(),
+            1 => call.want.iter().map(|_| row()).collect(),
+            2 => call.want.iter().map(|_| Tensor::scalar(1.0f32)).collect(),
+            _ => call.want.iter().map(|_| Tensor::new([3, 32], vec![1i64; 96])).collect(),
         })
     }
     fn numeric_class(&self) -> String {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use irc::{
-    backends::{Caps, Engine, Handle, LoadedModel, execute::Driven, rten::Rten},
+    backends::{Call, Caps, Engine, Handle, LoadedModel, execute::Driven, rten::Rten},
     ir::{
         diagnostic::Diagnostic,
         graph::NodeId,
@@ -50,7 +50,8 @@ impl Engine for Witness {
 }
 
 impl LoadedModel for WitnessModel {
-    fn run(&self, given: &[(NodeId, &Tensor)], want: &[NodeId]) -> Result<Vec<Tensor>, Diagnostic> {
+    fn run(&self, call: &Call<'_>) -> Result<Vec<Tensor>, Diagnostic> {
+        let Call { given, want } = *call;
         let spec = &self.spec;
         let attends = |node: NodeId| {
             spec.stages().iter().any(|stage| matches!(stage.kind, StageKind::Attention(_)) && stage.nodes.contains(&node.index()))
@@ -79,7 +80,7 @@ impl LoadedModel for WitnessModel {
         }
         want.iter().for_each(|node| assert_eq!(spec.source(*node), *node, "a source is wanted"));
         self.computed.lock().expect("no test fails while it holds this").push(computed);
-        self.inner.run(given, want)
+        self.inner.run(call)
     }
 
     fn numeric_class(&self) -> String {

@@ -32,7 +32,7 @@ use super::{
     session::{Options, Session, SharedWeight, in_view},
 };
 use crate::{
-    Caps, Engine, Handle, LoadedModel, failed,
+    Call, Caps, Engine, Handle, LoadedModel, failed,
     onnx::lower::{LoweredStage, Point, lower_stage},
 };
 
@@ -165,7 +165,8 @@ fn needs(spec: &ModelSpec, given: &BTreeMap<NodeId, &Tensor>, want: &[NodeId]) -
 }
 
 impl LoadedModel for OrtModel {
-    fn run(&self, given: &[(NodeId, &Tensor)], want: &[NodeId]) -> Result<Vec<Tensor>, Diagnostic> {
+    fn run(&self, call: &Call<'_>) -> Result<Vec<Tensor>, Diagnostic> {
+        let Call { given, want } = *call;
         let spec = &*self.handle.spec;
         let given: BTreeMap<NodeId, &Tensor> = given.iter().copied().collect();
         let needs = needs(spec, &given, want);

@@ -10,7 +10,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use irc_backends::{Caps, Engine, Handle, LoadedModel};
+use irc_backends::{Call, Caps, Engine, Handle, LoadedModel};
 use irc_ir::{
     code::Code,
     diagnostic::Diagnostic,
@@ -41,7 +41,8 @@ impl Engine for NodeByNode {
 struct Model(Handle);
 
 impl LoadedModel for Model {
-    fn run(&self, given: &[(NodeId, &Tensor)], want: &[NodeId]) -> Result<Vec<Tensor>, Diagnostic> {
+    fn run(&self, call: &Call<'_>) -> Result<Vec<Tensor>, Diagnostic> {
+        let Call { given, want } = *call;
         let graph = self.0.spec.graph();
         let tokens = given.first().and_then(|(_, tensor)| tensor.shape().first()).copied().unwrap_or(0);
 
