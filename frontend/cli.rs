@@ -4,7 +4,7 @@
 //! object, on failure too: `{"ok": false, "status": 1, "diagnostics": [...]}`.
 //!
 //! The exit status tells who has to act: 0 nobody, 1 the program is wrong, 2 the command line is, 3 something is missing or
-//! damaged here (a file, a model, a library), 4 the run failed.
+//! damaged here (a file, a model, a library), 4 the run failed, 130 it was cancelled with Ctrl-C.
 
 mod args;
 mod backends;
@@ -18,6 +18,7 @@ mod emit;
 mod explain;
 mod failure;
 mod hooks;
+mod interrupt;
 mod model;
 mod program;
 mod progress;

@@ -97,11 +97,10 @@ pub fn run(
 /// ```
 ///
 /// # Errors
-/// As [`run`]; E3009 if the host does not have a function that the program calls.
+/// As [`run`]; E3009 if the host does not have a function that the program calls; E4006 if the host's
+/// [`Cancel`](irc_backends::cancel::Cancel) ends the run.
 pub fn run_for(graph: Graph, models: &BTreeMap<Name, Model>, backend: &dyn Backend, host: &mut dyn Host) -> Result<Results, Diagnostics> {
-    let program = check(graph, models)?;
-    let handles = handles(&program, models)?;
-    Ok(backend.run_for(&program, &handles, host).map(Results)?)
+    run_verified_for(&check(graph, models)?, models, backend, host).map_err(Diagnostics::from)
 }
 
 /// Runs a checked program.
@@ -115,6 +114,19 @@ pub fn run_verified(
     on_event: &mut (dyn FnMut(Event) + Send),
 ) -> Result<Results, Diagnostic> {
     backend.run(program, &handles(program, models)?, on_event).map(Results)
+}
+
+/// [`run_verified`] for a host, whose functions the program may call, and who may cancel it.
+///
+/// # Errors
+/// As [`run_for`].
+pub fn run_verified_for(
+    program: &Verified,
+    models: &BTreeMap<Name, Model>,
+    backend: &dyn Backend,
+    host: &mut dyn Host,
+) -> Result<Results, Diagnostic> {
+    backend.run_for(program, &handles(program, models)?, host).map(Results)
 }
 
 /// The weights that a program needs.

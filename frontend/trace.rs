@@ -145,10 +145,26 @@ impl Session {
         crate::run::run(self.program()?, &models, backend, on_event)
     }
 
-    /// [`Session::run`] on a backend and for a host of one's choice, whose functions the program may call.
+    /// [`Session::run`] on a backend and for a host of one's choice, whose functions the program may call, and who may cancel
+    /// it from any thread.
+    ///
+    /// ```
+    /// # use irc::{backends::{cancel::Cancel, host::Functions}, models::Model, run};
+    /// let model = Model::open("induction")?;
+    /// let session = model.session();
+    /// session.log(&session.trace("<s> Eiffel Paris Eiffel").hook("lm_head.output").argmax(-1));
+    ///
+    /// let cancel = Cancel::new();
+    /// // Anybody may do it who has a clone; here the first log does.
+    /// let enough = cancel.clone();
+    /// let mut host = Functions::new(move |_| enough.cancel()).with_cancel(&cancel);
+    /// let error = session.run_for(run::default_backend(), &mut host).unwrap_err();
+    /// assert_eq!(error.0[0].code.name(), "E4006");
+    /// # Ok::<(), irc::ir::diagnostic::Diagnostics>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`Session::run`]; E3009 if the host does not have a function that the program calls.
+    /// As [`Session::run`]; E3009 if the host does not have a function that the program calls; E4006 if it was cancelled.
     pub fn run_for(&self, backend: &dyn Backend, host: &mut dyn Host) -> Result<Results, Diagnostics> {
         let models = self.models.lock().unwrap_or_else(PoisonError::into_inner).clone();
         crate::run::run_for(self.program()?, &models, backend, host)

@@ -30,6 +30,8 @@ pub use rotary::Rotary;
 
 use kernel::{Block, Path, Scratch, Work};
 use rayon::prelude::*;
+
+use crate::cancel::Cancel;
 use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
@@ -136,6 +138,8 @@ pub enum AttentionError {
         /// The shared token.
         token: usize,
     },
+    /// It was cancelled: what was to be filled holds a part of the result.
+    Cancelled,
 }
 
 impl fmt::Display for AttentionError {
@@ -151,6 +155,7 @@ impl fmt::Display for AttentionError {
             AttentionError::Range { row, range, tokens } => write!(f, "row {row} names tokens {range:?} of {tokens}"),
             AttentionError::Keys { row, keys, needed } => write!(f, "row {row} has {keys} keys, its last query needs {needed}"),
             AttentionError::Overlap { token } => write!(f, "two rows have token {token} as a query"),
+            AttentionError::Cancelled => write!(f, "attention was cancelled"),
         }
     }
 }
@@ -172,13 +177,14 @@ pub struct Attention {
     /// With `Some(w)`, a query at position p sees no key at or before p - w: with `causal`, the last w keys including its own.
     pub window: Option<usize>,
     path: Path,
+    cancel: Cancel,
 }
 
 impl Attention {
     /// Causal attention without a window.
     pub fn new(heads: Heads, scale: f32) -> Self {
         let path = Path::available().next().unwrap_or(Path::Portable);
-        Attention { heads, scale, causal: true, window: None, path }
+        Attention { heads, scale, causal: true, window: None, path, cancel: Cancel::new() }
     }
 
     /// Whether a query sees only keys up to its own position (the default).
@@ -189,6 +195,11 @@ impl Attention {
     /// Limits how far back a query sees; see [`Attention::window`].
     pub fn with_window(self, window: Option<usize>) -> Self {
         Attention { window, ..self }
+    }
+
+    /// What ends its work early, between blocks of rows; nothing does by default.
+    pub fn with_cancel(self, cancel: &Cancel) -> Self {
+        Attention { cancel: cancel.clone(), ..self }
     }
 
     /// Which of `keys` keys a query at `position` sees.
@@ -206,8 +217,7 @@ impl Attention {
         length("v", v.len(), k.len())?;
         length("z", z.len(), q.len())?;
         self.check_rows(rows, Some(tokens), Some(key_tokens))?;
-        self.run(rows, &Work::Attend { q, k, v, z: z.as_mut_ptr() });
-        Ok(())
+        self.run(rows, &Work::Attend { q, k, v, z: z.as_mut_ptr() })
     }
 
     /// The scaled scores of one row before the mask, [heads, queries, keys]: all keys, hidden ones too.
@@ -216,8 +226,7 @@ impl Attention {
         let key_tokens = self.tokens("k", k.len(), self.heads.kv_heads)?;
         self.check_rows(std::slice::from_ref(row), Some(tokens), Some(key_tokens))?;
         length("out", out.len(), self.square(row))?;
-        self.run(std::slice::from_ref(row), &Work::Scores { q, k, out: out.as_mut_ptr() });
-        Ok(())
+        self.run(std::slice::from_ref(row), &Work::Scores { q, k, out: out.as_mut_ptr() })
     }
 
     /// Replaces the scores of one row [heads, queries, keys] by its pattern: the softmax over visible keys, +0 at hidden ones. Scores of
@@ -229,8 +238,7 @@ impl Attention {
             // No keys: nothing bounds how many queries the row claims to have.
             return Ok(());
         }
-        self.run(std::slice::from_ref(row), &Work::Pattern { scores: scores.as_mut_ptr() });
-        Ok(())
+        self.run(std::slice::from_ref(row), &Work::Pattern { scores: scores.as_mut_ptr() })
     }
 
     /// z of one row from its pattern [heads, queries, keys], into the row's tokens of the flat `z` [tokens, heads * head_dim].
@@ -239,8 +247,7 @@ impl Attention {
         let key_tokens = self.tokens("v", v.len(), self.heads.kv_heads)?;
         self.check_rows(std::slice::from_ref(row), Some(tokens), Some(key_tokens))?;
         length("pattern", pattern.len(), self.square(row))?;
-        self.run(std::slice::from_ref(row), &Work::Mix { pattern, v, z: z.as_mut_ptr() });
-        Ok(())
+        self.run(std::slice::from_ref(row), &Work::Mix { pattern, v, z: z.as_mut_ptr() })
     }
 
     /// The first [head, query, key] at which a pattern is not zero although the mask hides the key. [`mix`](Attention::mix) takes such an
@@ -310,7 +317,7 @@ impl Attention {
     }
 
     /// Cuts the rows into blocks and does `work` on each. The caller has checked everything.
-    fn run(&self, rows: &[Row], work: &Work) {
+    fn run(&self, rows: &[Row], work: &Work) -> Result<(), AttentionError> {
         let mut tasks = TASKS.take();
         tasks.clear();
         let threads = rayon::current_num_threads();
@@ -334,6 +341,9 @@ impl Attention {
             }
         }
         let one = |task: &Task| {
+            if self.cancel.is_cancelled() {
+                return;
+            }
             let mut scratch = SCRATCH.take().unwrap_or_default();
             let block = Block { row: &rows[task.row], kv_head: task.kv_head, rows: task.rows.clone() };
             // SAFETY: `check_rows` and the length checks cover every index; the tasks are disjoint; the path was detected.
@@ -346,6 +356,7 @@ impl Attention {
             tasks.par_iter().for_each(one);
         }
         TASKS.set(tasks);
+        if self.cancel.is_cancelled() { Err(AttentionError::Cancelled) } else { Ok(()) }
     }
 }
 

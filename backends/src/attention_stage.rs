@@ -10,6 +10,7 @@ use irc_ir::{
 
 use crate::{
     attention::{Attention, Heads, Rotary, Row},
+    cancel::Cancel,
     failed,
 };
 
@@ -58,6 +59,7 @@ pub(crate) struct Request<'a> {
     pub(crate) written: BTreeMap<HookId, HookTensor>,
     /// Hooks that are wanted. For scores and pattern, of some lanes only.
     pub(crate) wanted: BTreeMap<HookId, Vec<bool>>,
+    pub(crate) cancel: &'a Cancel,
 }
 
 impl AttentionStage {
@@ -81,6 +83,7 @@ impl AttentionStage {
     /// lane.
     pub(crate) fn run(&self, request: &Request<'_>) -> Result<BTreeMap<HookId, HookTensor>, Diagnostic> {
         let hooks = &self.shape;
+        let kernel = self.kernel.clone().with_cancel(request.cancel);
         let given = |hook: HookId| request.written.get(&hook);
         let wants = |hook: HookId| request.wanted.contains_key(&hook) && given(hook).is_none();
         let lanes_of = |hook: HookId, lane: usize| request.wanted.get(&hook).is_some_and(|lanes| lanes[lane]);
@@ -117,7 +120,7 @@ impl AttentionStage {
                     let mut out = vec![0.0; lane.batch * each];
                     if scores {
                         for (row, out) in lane.rows().zip(out.chunks_exact_mut(each.max(1))) {
-                            self.kernel.scores(floats(&q)?, floats(&k)?, &row, out).map_err(failed)?;
+                            kernel.scores(floats(&q)?, floats(&k)?, &row, out).map_err(failed)?;
                         }
                     }
                     out
@@ -128,20 +131,20 @@ impl AttentionStage {
                 Some(written) => scored = lane_values(written, at)?.to_vec(),
                 None if pattern => {
                     for (row, out) in lane.rows().zip(scored.chunks_exact_mut(each.max(1))) {
-                        self.kernel.pattern(&row, out).map_err(failed)?;
+                        kernel.pattern(&row, out).map_err(failed)?;
                     }
                 }
                 None => {}
             }
             if z {
                 for (row, pattern) in lane.rows().zip(scored.chunks_exact(each.max(1))) {
-                    self.kernel.mix(pattern, floats(&v)?, &row, &mut mixed).map_err(failed)?;
+                    kernel.mix(pattern, floats(&v)?, &row, &mut mixed).map_err(failed)?;
                 }
             }
             all_patterns.push(if lanes_of(hooks.pattern, at) { Tensor::new(square, scored) } else { empty() });
         }
         if z && !whole_rows.is_empty() {
-            self.kernel.attend(floats(&q)?, floats(&k)?, floats(&v)?, &whole_rows, &mut mixed).map_err(failed)?;
+            kernel.attend(floats(&q)?, floats(&k)?, floats(&v)?, &whole_rows, &mut mixed).map_err(failed)?;
         }
 
         for (hook, tensor) in [(hooks.q, q), (hooks.k, k), (hooks.v, v)] {

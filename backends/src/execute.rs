@@ -24,6 +24,7 @@ use irc_ir::{
 use crate::{
     Backend, Caps, Engine, Event, Handle, Handles, LoadedModel, Outcome, Report, Stopped,
     attention_stage::{AttentionStage, HookTensor, Request, Span},
+    cancel::Cancel,
     failed,
     host::{Host, call, check_functions},
     positionwise::FlatBatch,
@@ -89,6 +90,8 @@ impl Backend for Driven {
 
     fn run_for(&self, program: &Verified, models: &Handles, host: &mut dyn Host) -> Result<Outcome, Diagnostic> {
         let start = Instant::now();
+        let cancel = host.cancel();
+        cancel.check()?;
         let schedule = irc_passes::schedule(program)?;
         check_functions(program, host)?;
         let mut ready = BTreeMap::new();
@@ -98,14 +101,17 @@ impl Backend for Driven {
             {
                 let handle = models.get(&step.model).ok_or_else(|| failed(format!("the model `{}` has no weights here", step.model)))?;
                 ready.insert(step.model.clone(), self.ready(handle)?);
+                cancel.check()?;
             }
         }
         let caps = self.engine.caps();
         let mut result = Err(failed("the engine did not run"));
         self.engine.enter(&mut || {
-            let mut execution = Execution::new(program, &schedule, &ready, &caps);
+            let mut execution = Execution::new(program, &schedule, &ready, &caps, &cancel);
             result = execution.run(host).map(|()| execution.outcome());
         });
+        // An engine that was interrupted may say so in its own way.
+        cancel.check()?;
         let mut outcome = result?;
         outcome.report.total_time = start.elapsed();
         Ok(outcome)
@@ -121,6 +127,7 @@ struct Execution<'a> {
     schedule: &'a Schedule,
     ready: &'a BTreeMap<Name, Arc<Ready>>,
     caps: &'a Caps,
+    cancel: &'a Cancel,
     /// What was computed, or why it could not be: that matters only if something that happens needs it.
     values: Vec<Option<Result<Value, Diagnostic>>>,
     /// How often each value is still going to be used.
@@ -131,7 +138,13 @@ struct Execution<'a> {
 }
 
 impl<'a> Execution<'a> {
-    fn new(program: &'a Verified, schedule: &'a Schedule, ready: &'a BTreeMap<Name, Arc<Ready>>, caps: &'a Caps) -> Execution<'a> {
+    fn new(
+        program: &'a Verified,
+        schedule: &'a Schedule,
+        ready: &'a BTreeMap<Name, Arc<Ready>>,
+        caps: &'a Caps,
+        cancel: &'a Cancel,
+    ) -> Execution<'a> {
         // All models of a program run on one engine; where nothing of a model is computed, it is the host's arithmetic.
         let class = ready.values().next().filter(|_| schedule.stages_run > 0).map(|ready| ready.model.numeric_class());
         let report = Report {
@@ -148,6 +161,7 @@ impl<'a> Execution<'a> {
             schedule,
             ready,
             caps,
+            cancel,
             values: vec![None; count],
             uses: vec![0; count],
             lanes: HashMap::new(),
@@ -218,6 +232,7 @@ impl<'a> Execution<'a> {
     fn run(&mut self, host: &mut dyn Host) -> Result<(), Diagnostic> {
         let schedule = self.schedule;
         for step in &schedule.steps {
+            self.cancel.check()?;
             match step {
                 Step::Host(id) => {
                     let value = self.host(*id, host);
@@ -370,7 +385,7 @@ impl<'a> Execution<'a> {
             let flat: Vec<Tensor> = values.iter().map(flatten).collect();
             known.insert(spec.hook_info(hook).node, Tensor::joined(&flat));
         }
-        let mut batch = FlatBatch { spec, model, caps: self.caps, tokens, known, calls: 0, time: Default::default() };
+        let mut batch = FlatBatch { spec, model, caps: self.caps, cancel: self.cancel, tokens, known, calls: 0, time: Default::default() };
         let captured = step.captures.iter().map(|capture| spec.hook_info(capture.hook).node);
         let wanted: Vec<NodeId> = step.outputs.iter().copied().chain(captured).collect();
         batch.compute(&wanted)?;
@@ -462,7 +477,8 @@ impl<'a> Execution<'a> {
         for capture in &step.captures {
             wanted.entry(capture.hook).or_insert_with(|| vec![false; spans.len()])[lane_at(capture.lane)] = true;
         }
-        let request = Request { lanes: spans, inputs: shape.inputs.map(|input| inputs.get(&input)), written: written.collect(), wanted };
+        let inputs = shape.inputs.map(|input| inputs.get(&input));
+        let request = Request { lanes: spans, inputs, written: written.collect(), wanted, cancel: self.cancel };
         let values = attention.run(&request)?;
         self.outcome.report.attention_time += start.elapsed();
 

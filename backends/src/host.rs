@@ -12,7 +12,7 @@ use irc_ir::{
     verify::Verified,
 };
 
-use crate::{Event, failed};
+use crate::{Event, cancel::Cancel, failed};
 
 /// The user's side of a run.
 pub trait Host: Send {
@@ -27,6 +27,13 @@ pub trait Host: Send {
     /// # Errors
     /// Whatever the function fails with; it ends the run.
     fn call(&mut self, function: &str, operands: &[Value]) -> Result<Value, Diagnostic>;
+
+    /// What the run can be cancelled with. It is asked for once, before anything runs.
+    ///
+    /// By default nobody can cancel it.
+    fn cancel(&self) -> Cancel {
+        Cancel::new()
+    }
 }
 
 /// A function of the user's.
@@ -50,12 +57,18 @@ pub type Function = dyn FnMut(&[Value]) -> Result<Value, String> + Send;
 pub struct Functions<'a> {
     on_event: Box<dyn FnMut(Event) + Send + 'a>,
     functions: BTreeMap<Name, Box<Function>>,
+    cancel: Cancel,
 }
 
 impl<'a> Functions<'a> {
     /// A host without functions, which hands on events.
     pub fn new(on_event: impl FnMut(Event) + Send + 'a) -> Functions<'a> {
-        Functions { on_event: Box::new(on_event), functions: BTreeMap::new() }
+        Functions { on_event: Box::new(on_event), functions: BTreeMap::new(), cancel: Cancel::new() }
+    }
+
+    /// The same, whose runs end when `cancel` is cancelled.
+    pub fn with_cancel(self, cancel: &Cancel) -> Functions<'a> {
+        Functions { cancel: cancel.clone(), ..self }
     }
 
     /// Adds a function, in the place of one that had its name. What it fails with ends the run, at the call.
@@ -76,6 +89,10 @@ impl Host for Functions<'_> {
     fn call(&mut self, function: &str, operands: &[Value]) -> Result<Value, Diagnostic> {
         let known = self.functions.get_mut(function).ok_or_else(|| failed(format!("there is no function `{function}`")))?;
         known(operands).map_err(|message| failed(format!("`{function}` failed: {message}")))
+    }
+
+    fn cancel(&self) -> Cancel {
+        self.cancel.clone()
     }
 }
 

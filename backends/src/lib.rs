@@ -6,6 +6,7 @@
 
 pub mod attention;
 mod attention_stage;
+pub mod cancel;
 pub mod conformance;
 pub mod execute;
 pub mod host;
@@ -30,6 +31,7 @@ use irc_ir::{
     verify::Verified,
 };
 
+use cancel::Cancel;
 use host::Host;
 use weights::Weights;
 
@@ -55,7 +57,7 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// E3009 if it calls a function that the host does not have, and E4005 if it needs something that this backend cannot do,
     /// both before anything runs; E4003 if the program fails at run time, at the place in the program where it does; E0012 if
-    /// weights cannot be read.
+    /// weights cannot be read; E4006 if it was cancelled before it came to its end, whatever else went wrong.
     fn run_for(&self, program: &Verified, models: &Handles, host: &mut dyn Host) -> Result<Outcome, Diagnostic>;
 
     /// [`Backend::run_for`] a program that calls no functions. `on_event` hears of logs as they happen.
@@ -168,6 +170,8 @@ pub struct Call<'a> {
     pub given: &'a [(NodeId, &'a Tensor)],
     /// Nodes whose values are wanted.
     pub want: &'a [NodeId],
+    /// Ends the run early. An engine that cannot be interrupted need not look at it: its caller does, between calls.
+    pub cancel: &'a Cancel,
 }
 
 /// A model on an engine.
@@ -175,7 +179,7 @@ pub trait LoadedModel: Send + Sync {
     /// Computes what a call wants, in its order.
     ///
     /// # Errors
-    /// E4003 if the engine fails.
+    /// E4003 if the engine fails; E4006 if it was cancelled and heeds it.
     fn run(&self, call: &Call<'_>) -> Result<Vec<Tensor>, Diagnostic>;
 
     /// Names what the bits of the results depend on.

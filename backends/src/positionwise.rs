@@ -7,13 +7,14 @@ use std::{
 
 use irc_ir::{diagnostic::Diagnostic, graph::NodeId, model::ModelSpec, op::Op, tensor::Tensor, types::DType};
 
-use crate::{Call, Caps, LoadedModel, failed};
+use crate::{Call, Caps, LoadedModel, cancel::Cancel, failed};
 
 /// Values of a model for a flat batch of tokens, each [N, …].
 pub(crate) struct FlatBatch<'a> {
     pub(crate) spec: &'a ModelSpec,
     pub(crate) model: &'a dyn LoadedModel,
     pub(crate) caps: &'a Caps,
+    pub(crate) cancel: &'a Cancel,
     /// The number of tokens.
     pub(crate) tokens: usize,
     /// What is known: inputs of the stage, and hooks that were set.
@@ -134,6 +135,7 @@ impl FlatBatch<'_> {
         let chunks = self.tokens.div_ceil(self.caps.chunk.max(1)).max(1);
         let mut joined: Vec<Vec<Tensor>> = vec![Vec::with_capacity(chunks); want.len()];
         for chunk in 0..chunks {
+            self.cancel.check()?;
             // Of equal size, give or take one: a short last chunk would cost as much as a long one.
             let (from, to) = (self.tokens * chunk / chunks, self.tokens * (chunk + 1) / chunks);
             let padding = self.caps.min_rows.saturating_sub(to - from);
@@ -145,7 +147,7 @@ impl FlatBatch<'_> {
                 })
                 .collect();
             let refs: Vec<(NodeId, &Tensor)> = parts.iter().map(|(node, tensor)| (*node, tensor)).collect();
-            let outputs = self.model.run(&Call { given: &refs, want: &want })?;
+            let outputs = self.model.run(&Call { given: &refs, want: &want, cancel: self.cancel })?;
             self.calls += 1;
             self.check(&want, &outputs, parts.first().map_or(to - from, |(_, part)| part.shape()[0]))?;
             for (all, output) in joined.iter_mut().zip(outputs) {

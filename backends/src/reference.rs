@@ -20,7 +20,9 @@ use irc_ir::{
 };
 
 use crate::{
-    Backend, Event, Handle, Handles, Outcome, Report, Stopped, failed,
+    Backend, Event, Handle, Handles, Outcome, Report, Stopped,
+    cancel::Cancel,
+    failed,
     host::{Host, call, check_functions},
 };
 
@@ -38,9 +40,14 @@ impl Backend for Reference {
 
     fn run_for(&self, program: &Verified, models: &Handles, host: &mut dyn Host) -> Result<Outcome, Diagnostic> {
         let start = Instant::now();
+        let cancel = host.cancel();
+        cancel.check()?;
         check_functions(program, host)?;
-        let mut oracle = Oracle { models, host, saves: vec![], stopped: None };
-        oracle.graph(program.graph(), vec![], BTreeMap::new())?;
+        let mut oracle = Oracle { models, host, cancel: cancel.clone(), saves: vec![], stopped: None };
+        let ended = oracle.graph(program.graph(), vec![], BTreeMap::new());
+        // Where in the program it was then tells nothing.
+        cancel.check()?;
+        ended?;
         let report = Report { numeric_class: "reference".to_owned(), total_time: start.elapsed(), ..Report::default() };
         Ok(Outcome { saves: oracle.saves, stopped: oracle.stopped, report })
     }
@@ -86,6 +93,7 @@ impl Item {
 struct Oracle<'a> {
     models: &'a Handles,
     host: &'a mut dyn Host,
+    cancel: Cancel,
     saves: Vec<(Name, Value)>,
     stopped: Option<Stopped>,
 }
@@ -106,6 +114,7 @@ impl Oracle<'_> {
     fn graph<'g>(&mut self, graph: &'g Graph, params: Vec<Item>, sizes: BTreeMap<Name, Dim>) -> Result<Frame<'g>, Diagnostic> {
         let mut frame = Frame { graph, params, sizes, items: vec![None; graph.len()], results: vec![None; graph.effects.len()] };
         for (at, effect) in graph.effects.iter().enumerate() {
+            self.cancel.check()?;
             let result = self.effect(&mut frame, effect).map_err(|error| error.or_label(&effect.span))?;
             frame.results[at] = result;
             if self.stopped.is_some() {
@@ -152,6 +161,7 @@ impl Oracle<'_> {
     fn repeat(&mut self, trip: i64, body: &Body, mut operands: Vec<Item>, around: &BTreeMap<Name, Dim>) -> Result<Item, Diagnostic> {
         let graph = body.graph();
         for iteration in 0..trip {
+            self.cancel.check()?;
             let number = Item::Value(Tensor::scalar(iteration).into());
             let params: Vec<Item> = [number].into_iter().chain(operands.iter().cloned()).collect();
             // Where a type is not declared, its symbols are those around the loop.
@@ -197,6 +207,7 @@ impl Oracle<'_> {
             let before = stack.len();
             stack.extend(missing);
             if stack.len() == before {
+                self.cancel.check()?;
                 frame.items[id.index()] = Some(self.evaluate(frame, id).map_err(|error| error.or_label(graph.span(id)))?);
             }
         }
@@ -235,7 +246,7 @@ impl Oracle<'_> {
                     return Err(failed("a read needs a forward"));
                 };
                 let handle = self.handle(&pass.model)?;
-                let result = handle.spec.hook(hook).and_then(|hook| pass.read(handle, hook));
+                let result = handle.spec.hook(hook).and_then(|hook| pass.read(handle, hook, &self.cancel));
                 // With what was evaluated for this read, for the next one.
                 frame.items[node.operands[0].index()] = Some(Item::Forward(pass));
                 result?
@@ -243,7 +254,7 @@ impl Oracle<'_> {
             Op::Apply { model, module } => {
                 let handle = self.handle(model)?;
                 let module = handle.spec.module(module)?;
-                apply(handle, model, module.input, module.output, tensor(0)?)?
+                apply(handle, model, [module.input, module.output], tensor(0)?, &self.cancel)?
             }
             Op::Loop { trip, body } => {
                 let operands = node.operands.iter().map(|operand| frame.items[operand.index()].clone().ok_or_else(no_value));
@@ -285,7 +296,7 @@ fn no_value() -> Diagnostic {
 }
 
 /// A module on a value: the forward in which the module's input was set to it.
-fn apply(handle: &Handle, model: &Name, input: HookId, output: HookId, given: &Tensor) -> Result<Value, Diagnostic> {
+fn apply(handle: &Handle, model: &Name, [input, output]: [HookId; 2], given: &Tensor, cancel: &Cancel) -> Result<Value, Diagnostic> {
     let tail = handle.spec.hook_type(input).rank() - 2;
     let (leading, rest) = given.shape().split_at(given.rank() - tail);
     let (batch, length) = match leading {
@@ -295,7 +306,7 @@ fn apply(handle: &Handle, model: &Name, input: HookId, output: HookId, given: &T
     let sizes: Vec<usize> = [batch, length].iter().chain(rest).copied().collect();
     let writes = HashMap::from([(input, Value::Tensor(given.reshaped(sizes)))]);
     let mut pass = Pass::nameless(model.clone(), batch, length, writes);
-    let result = pass.read(handle, output)?.into_tensor().ok_or_else(|| failed("hooks are tensors"))?;
+    let result = pass.read(handle, output, cancel)?.into_tensor().ok_or_else(|| failed("hooks are tensors"))?;
     let sizes: Vec<usize> = leading.iter().chain(&result.shape()[2..]).copied().collect();
     Ok(Value::Tensor(result.reshaped(sizes)))
 }

@@ -83,7 +83,7 @@ impl RtenModel {
 
 impl LoadedModel for RtenModel {
     fn run(&self, call: &Call<'_>) -> Result<Vec<Tensor>, Diagnostic> {
-        let Call { given, want } = *call;
+        let Call { given, want, .. } = *call;
         // The engine's batch is one sequence of all tokens.
         let shapes: Vec<Vec<usize>> =
             given.iter().map(|(_, tensor)| [1].into_iter().chain(tensor.shape().iter().copied()).collect()).collect();

@@ -74,6 +74,8 @@ pub(super) fn status(code: Code) -> u8 {
         E4004 | E4005 => 2,
         E0010 | E0011 | E0012 | E0013 | E0014 | E0015 | E0016 | E4002 => 3,
         E4003 => 4,
+        // What shells say of a command that Ctrl-C ended.
+        E4006 => 130,
     }
 }
 
@@ -130,6 +132,7 @@ mod tests {
         assert_eq!(of(&[Code::E4002, Code::E0001]), 1);
         assert_eq!(of(&[Code::E4002]), 3);
         assert_eq!(of(&[Code::E4003]), 4);
+        assert_eq!(of(&[Code::E4006]), 130);
         assert_eq!(of(&[]), 0);
     }
 

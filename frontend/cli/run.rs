@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use irc_backends::{Backend, Event, Report, execute::Driven, reference::Reference, rten::Rten};
+use irc_backends::{Backend, Event, Report, cancel::Cancel, execute::Driven, host::Functions, reference::Reference, rten::Rten};
 use irc_ir::{
     code::Code,
     diagnostic::{Diagnostic, Span},
@@ -18,13 +18,14 @@ use serde_json::{Value as Json, json};
 use super::{
     args::{BackendName, RunArgs},
     failure::{Failure, Outcome, span_json},
+    interrupt,
     program::Program,
     terminal::{Terminal, columns, count, thousands, time},
     value::{Leaf, abridged, leaves, preview, token_ids_of, value_json},
 };
 use crate::{
     models::Model,
-    run::{Results, describe, run_verified},
+    run::{Results, describe, run_verified_for},
 };
 
 pub(super) fn run(args: &RunArgs, terminal: &Terminal) -> Outcome {
@@ -48,8 +49,12 @@ pub(super) fn run(args: &RunArgs, terminal: &Terminal) -> Outcome {
             closed = writeln!(io::stdout().lock(), "{line}");
         }
     };
-    let results =
-        run_verified(&verified, &program.models, &*backend, &mut on_event).map_err(|error| Failure::in_source(error, &program.source))?;
+    let cancel = Cancel::new();
+    interrupt::cancels(&cancel, terminal);
+    let mut host = Functions::new(&mut on_event).with_cancel(&cancel);
+    let results = run_verified_for(&verified, &program.models, &*backend, &mut host);
+    drop(host);
+    let results = results.map_err(|error| Failure::in_source(error, &program.source))?;
     if let Some(out) = &args.out {
         results.write(out)?;
     }

@@ -118,4 +118,6 @@ codes! {
     E4004,
     /// The backend cannot do what the program asks for; another one can.
     E4005,
+    /// The run was cancelled before it came to its end. What it had saved by then is not returned; logs that were shown stay.
+    E4006,
 }

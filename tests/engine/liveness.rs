@@ -51,7 +51,7 @@ impl Engine for Witness {
 
 impl LoadedModel for WitnessModel {
     fn run(&self, call: &Call<'_>) -> Result<Vec<Tensor>, Diagnostic> {
-        let Call { given, want } = *call;
+        let Call { given, want, .. } = *call;
         let spec = &self.spec;
         let attends = |node: NodeId| {
             spec.stages().iter().any(|stage| matches!(stage.kind, StageKind::Attention(_)) && stage.nodes.contains(&node.index()))

@@ -32,7 +32,9 @@ use super::{
     session::{Options, Session, SharedWeight, in_view},
 };
 use crate::{
-    Call, Caps, Engine, Handle, LoadedModel, failed,
+    Call, Caps, Engine, Handle, LoadedModel,
+    cancel::Cancel,
+    failed,
     onnx::lower::{LoweredStage, Point, lower_stage},
 };
 
@@ -166,7 +168,7 @@ fn needs(spec: &ModelSpec, given: &BTreeMap<NodeId, &Tensor>, want: &[NodeId]) -
 
 impl LoadedModel for OrtModel {
     fn run(&self, call: &Call<'_>) -> Result<Vec<Tensor>, Diagnostic> {
-        let Call { given, want } = *call;
+        let Call { given, want, cancel } = *call;
         let spec = &*self.handle.spec;
         let given: BTreeMap<NodeId, &Tensor> = given.iter().copied().collect();
         let needs = needs(spec, &given, want);
@@ -189,7 +191,7 @@ impl LoadedModel for OrtModel {
             let replaced: Vec<NodeId> = needs.used.iter().copied().filter(|id| mine(id) && !forms.plain.inputs.contains_key(id)).collect();
             let plain = replaced.is_empty() && wanted.iter().all(|id| forms.plain.outputs.contains_key(id));
             let form = if plain { &forms.plain } else { &forms.replaceable };
-            let outputs = form.run(spec, tokens, |id| given.get(&id).copied().or_else(|| computed.get(&id)), &replaced, &wanted)?;
+            let outputs = form.run(spec, tokens, |id| given.get(&id).copied().or_else(|| computed.get(&id)), &replaced, &wanted, cancel)?;
             computed.extend(wanted.into_iter().zip(outputs));
         }
         want.iter()
@@ -214,6 +216,7 @@ impl Form {
         known: impl Fn(NodeId) -> Option<&'a Tensor>,
         replaced: &[NodeId],
         wanted: &BTreeSet<NodeId>,
+        cancel: &Cancel,
     ) -> Result<Vec<Tensor>, Diagnostic> {
         let broken = |error: ort::Error| failed(format!("ONNX Runtime cannot take a tensor: {error}"));
         // What nothing needs is computed all the same, from anything.
@@ -238,7 +241,7 @@ impl Form {
         let names = wanted
             .iter()
             .map(|id| self.outputs.get(id).map(String::as_str).ok_or_else(|| failed(format!("node {id:?} is no value of this engine"))));
-        let found = self.session.run(inputs, &names.collect::<Result<Vec<_>, _>>()?)?;
+        let found = self.session.run(inputs, &names.collect::<Result<Vec<_>, _>>()?, cancel)?;
         found
             .into_iter()
             .map(|tensor| match tensor.shape().to_vec()[..] {

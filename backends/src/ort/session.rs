@@ -14,7 +14,7 @@ use ort::{
     logging::LogLevel,
     memory::{Allocator, MemoryInfo},
     session::{
-        OutputSelector, RunOptions, Session as OrtSession, SessionInputValue,
+        HasSelectedOutputs, OutputSelector, RunOptions, Session as OrtSession, SessionInputValue,
         builder::{GraphOptimizationLevel, PrepackedWeights},
     },
     sys::ONNXTensorElementDataType as ElementType,
@@ -22,7 +22,7 @@ use ort::{
 };
 
 use super::runtime::{Runtime, checked};
-use crate::{failed, onnx::proto::ModelProto, weights::Weights};
+use crate::{cancel::Cancel, failed, onnx::proto::ModelProto, weights::Weights};
 
 /// A session that is ready to run. One run at a time: others wait.
 pub(super) struct Session(Mutex<OrtSession>);
@@ -88,18 +88,26 @@ impl Session {
         make().map(|session| Session(Mutex::new(session))).map_err(|error| failed(format!("ONNX Runtime refuses the model: {error}")))
     }
 
-    /// Computes outputs from inputs.
+    /// Computes outputs from inputs, until somebody cancels: then it ends after the operations that it is in.
     ///
     /// # Errors
-    /// E4003 if the session fails.
-    pub(super) fn run(&self, inputs: Vec<(&str, SessionInputValue<'_>)>, outputs: &[&str]) -> Result<Vec<Tensor>, Diagnostic> {
+    /// E4003 if the session fails; E4006 if it was cancelled.
+    pub(super) fn run(
+        &self,
+        inputs: Vec<(&str, SessionInputValue<'_>)>,
+        outputs: &[&str],
+        cancel: &Cancel,
+    ) -> Result<Vec<Tensor>, Diagnostic> {
         let broken = |error: ort::Error| failed(format!("ONNX Runtime stopped: {error}"));
         // What was selected or terminated stays with the options, so that each run has its own.
         let selected = outputs.iter().fold(OutputSelector::no_default(), |selected, name| selected.with(*name));
-        let options = RunOptions::new().map_err(broken)?.with_outputs(selected);
+        let options = Arc::new(Shared(RunOptions::new().map_err(broken)?.with_outputs(selected)));
         let inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = inputs.into_iter().map(|(name, value)| (name.into(), value)).collect();
         let mut session = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = session.run_with_options(inputs, &options).map_err(broken)?;
+        let watched = options.clone();
+        let _watch = cancel.on_cancel(move || watched.terminate());
+        // It has no status of its own for runs that were ended.
+        let found = session.run_with_options(inputs, &options.0).map_err(|error| cancel.check().err().unwrap_or_else(|| broken(error)))?;
         outputs
             .iter()
             .map(|name| {
@@ -108,6 +116,22 @@ impl Session {
                 Ok(Tensor::new(shape.iter().map(|size| *size as usize).collect::<Vec<_>>(), values.to_vec()))
             })
             .collect()
+    }
+}
+
+/// The options of a run that another thread may end.
+struct Shared(RunOptions<HasSelectedOutputs>);
+
+// SAFETY: `ort` withholds this for the sake of outputs that are allocated beforehand, of which there are none here. All that is
+// done from other threads is to end the run, and the library takes that from any thread.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    fn terminate(&self) {
+        if let Err(error) = self.0.terminate() {
+            // The run ends all the same, if later: whoever asked for it looks at the cancel, too.
+            tracing::warn!("ONNX Runtime goes on although it was cancelled: {error}");
+        }
     }
 }
 
@@ -140,7 +164,7 @@ impl OnnxModel {
     /// E4003 if the model fails.
     pub fn run(&self, inputs: &[(&str, &Tensor)], outputs: &[&str]) -> Result<Vec<Tensor>, Diagnostic> {
         let inputs = inputs.iter().map(|(name, tensor)| Ok((*name, in_view(tensor, tensor.shape())?)));
-        self.session.run(inputs.collect::<Result<_, Diagnostic>>()?, outputs)
+        self.session.run(inputs.collect::<Result<_, Diagnostic>>()?, outputs, &Cancel::new())
     }
 }
 

@@ -13,7 +13,7 @@ use irc_ir::{
     types::{Dim, Name},
 };
 
-use crate::{Handle, failed};
+use crate::{Handle, cancel::Cancel, failed};
 
 /// A forward pass: the segments that it was extended by, one after the other, and what was evaluated of it so far.
 ///
@@ -93,8 +93,8 @@ impl Pass {
     }
 
     /// The value at a hook, for the positions of the last segment.
-    pub(super) fn read(&mut self, handle: &Handle, hook: HookId) -> Result<Value, Diagnostic> {
-        self.evaluate(handle, handle.spec.hook_info(hook).node)?;
+    pub(super) fn read(&mut self, handle: &Handle, hook: HookId, cancel: &Cancel) -> Result<Value, Diagnostic> {
+        self.evaluate(handle, handle.spec.hook_info(hook).node, cancel)?;
         let value = self.nodes[&handle.spec.hook_info(hook).node].clone();
         match self.spans().last() {
             Some((span, _)) if span.start > 0 => {
@@ -111,7 +111,7 @@ impl Pass {
         spec.hook_at(node).is_some_and(|hook| self.segments.iter().all(|segment| segment.writes.contains_key(&hook)))
     }
 
-    fn evaluate(&mut self, handle: &Handle, wanted: NodeId) -> Result<(), Diagnostic> {
+    fn evaluate(&mut self, handle: &Handle, wanted: NodeId, cancel: &Cancel) -> Result<(), Diagnostic> {
         let spec = &handle.spec;
         let graph = spec.graph();
         let mut needed = vec![false; wanted.index() + 1];
@@ -128,6 +128,7 @@ impl Pass {
             if self.nodes.contains_key(&id) || matches!(graph.node(id).op, Op::Weight { .. }) {
                 continue;
             }
+            cancel.check()?;
             let value = match spec.hook_at(id) {
                 Some(hook) if self.segments.iter().any(|segment| segment.writes.contains_key(&hook)) => self.set(handle, hook, id)?,
                 _ => self.compute(handle, id)?,

@@ -42,7 +42,7 @@ struct Model(Handle);
 
 impl LoadedModel for Model {
     fn run(&self, call: &Call<'_>) -> Result<Vec<Tensor>, Diagnostic> {
-        let Call { given, want } = *call;
+        let Call { given, want, .. } = *call;
         let graph = self.0.spec.graph();
         let tokens = given.first().and_then(|(_, tensor)| tensor.shape().first()).copied().unwrap_or(0);
 
