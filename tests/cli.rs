@@ -471,3 +471,61 @@ fn a_closed_pipe_is_no_error() {
         assert!(!ran.err.contains("panic"), "{}", ran.err);
     }
 }
+
+/// Runs a program that logs, and interrupts it when it has; `more` is what is done with the process when it has heard of it.
+#[cfg(unix)]
+fn interrupted(folder: &Folder, program: &str, more: impl FnOnce(&mut dyn FnMut())) -> std::process::Output {
+    use std::io::{BufRead, BufReader};
+
+    let out = folder.0.join("out.safetensors").display().to_string();
+    let arguments = ["run", &folder.file("long.ig", program), "--backend", "reference", "--out", &out];
+    let mut child = folder.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = child.id().to_string();
+    let mut interrupt = || assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().starts_with("LOG "));
+    // Somebody has to read, or it waits.
+    let rest = std::thread::spawn(move || lines.map_while(Result::ok).count());
+    interrupt();
+    let mut messages = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    messages.read_line(&mut said).unwrap();
+    assert!(said.starts_with("cancelling: "), "{said}");
+    more(&mut interrupt);
+    let mut output = child.wait_with_output().unwrap();
+    std::io::Read::read_to_end(&mut messages, &mut output.stderr).unwrap();
+    rest.join().unwrap();
+    assert!(!folder.0.join("out.safetensors").exists());
+    output
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupt_cancels_a_run() {
+    let folder = Folder::new("interrupt");
+    // Far longer than anybody waits.
+    let program = r#"graph @long models { m: "induction" } {
+  save 1 as "early"
+  do loop() {trip: 1000000} (%i) {
+    log read(forward("<s> Eiffel Paris Eiffel") {model: m}) {hook: "lm_head.output"}
+  }
+}"#;
+    let ran = Ran::of(interrupted(&folder, program, |_| {})).ends_with(130);
+    assert!(ran.err.starts_with("error[E4006]: the run was cancelled"), "{}", ran.err);
+}
+
+/// What cannot be cancelled, one operation, is killed.
+#[test]
+#[cfg(unix)]
+fn the_second_interrupt_kills() {
+    use std::os::unix::process::ExitStatusExt;
+
+    let folder = Folder::new("interrupts");
+    let program = r#"graph @long {
+  log "begin", 1
+  %a = expand(cast([[1]]) {dtype: f32}) {shape: [5000, 5000]}
+  save sum(matmul(%a, %a)) as "late"
+}"#;
+    let output = interrupted(&folder, program, |interrupt| interrupt());
+    assert_eq!(output.status.signal(), Some(2), "{output:?}");
+}

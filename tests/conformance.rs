@@ -3,6 +3,7 @@
 use irc::{
     backends::{
         Backend, Event, Handles, Outcome,
+        cancel::Cancel,
         conformance::{Suite, check},
         execute::Driven,
         host::Host,
@@ -48,6 +49,8 @@ enum Mistake {
     Placeless,
     /// Errors are panics.
     Panics,
+    /// Nobody can cancel it.
+    Deaf,
 }
 
 impl Backend for Wrong {
@@ -63,12 +66,9 @@ impl Backend for Wrong {
                 *value = Tensor::new(tensor.shape(), values.iter().map(|x| by(*x)).collect::<Vec<f32>>()).into();
             }
         };
-        let mut late = Late { inner: host, logs: vec![] };
-        let result = match self.0 {
-            Mistake::Unordered => Reference.run_for(program, models, &mut late),
-            _ => Reference.run_for(program, models, late.inner),
-        };
-        let Late { inner, logs } = late;
+        let mut between = Between { inner: host, mistake: self.0, logs: vec![] };
+        let result = Reference.run_for(program, models, &mut between);
+        let Between { inner, logs, .. } = between;
         logs.into_iter().rev().for_each(|log| inner.event(log));
         let mut outcome = match (self.0, result) {
             (Mistake::Placeless, Err(error)) => return Err(Diagnostic { labels: vec![], ..error }),
@@ -80,22 +80,27 @@ impl Backend for Wrong {
             match self.0 {
                 Mistake::Inexact => change(value, &|x| x * 1.001),
                 Mistake::Perturbed if many => change(value, &|x| f32::from_bits(x.to_bits() ^ 1)),
-                Mistake::Perturbed | Mistake::Unordered | Mistake::Placeless | Mistake::Panics => {}
+                Mistake::Perturbed | Mistake::Unordered | Mistake::Placeless | Mistake::Panics | Mistake::Deaf => {}
             }
         }
         Ok(outcome)
     }
 }
 
-/// Keeps logs for the end.
-struct Late<'a> {
+/// A host that is not quite the one behind it.
+struct Between<'a> {
     inner: &'a mut dyn Host,
+    mistake: Mistake,
+    /// Kept for the end.
     logs: Vec<Event>,
 }
 
-impl Host for Late<'_> {
+impl Host for Between<'_> {
     fn event(&mut self, event: Event) {
-        self.logs.push(event);
+        match self.mistake {
+            Mistake::Unordered => self.logs.push(event),
+            _ => self.inner.event(event),
+        }
     }
     fn has(&self, function: &str) -> bool {
         self.inner.has(function)
@@ -103,16 +108,23 @@ impl Host for Late<'_> {
     fn call(&mut self, function: &str, operands: &[Value]) -> Result<Value, Diagnostic> {
         self.inner.call(function, operands)
     }
+    fn cancel(&self) -> Cancel {
+        match self.mistake {
+            Mistake::Deaf => Cancel::new(),
+            _ => self.inner.cancel(),
+        }
+    }
 }
 
 #[test]
 fn mistakes_are_found() {
-    let expected: [(Mistake, &[&str]); 5] = [
+    let expected: [(Mistake, &[&str]); 6] = [
         (Mistake::Inexact, &["hooks read", "hooks set", "modules applied", "random programs"]),
         (Mistake::Perturbed, &["forwards among others", "reads added", "programs with other effects"]),
         (Mistake::Unordered, &["random programs"]),
         (Mistake::Placeless, &["failures"]),
         (Mistake::Panics, &["failures"]),
+        (Mistake::Deaf, &["cancelled runs"]),
     ];
     for (mistake, sections) in expected {
         let report = check(&Wrong(mistake), &Suite { programs: 40, pairs: 0 });

@@ -3,6 +3,8 @@
 
 #[path = "engine/bits.rs"]
 mod bits;
+#[path = "engine/cancel.rs"]
+mod cancel;
 #[path = "engine/extend.rs"]
 mod extend;
 #[path = "engine/failures.rs"]

@@ -3,16 +3,28 @@
 
 #![cfg(feature = "ort")]
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
 
 use irc::backends::{
-    Backend, Handle, Handles,
+    Backend, Call, Engine, Handle, Handles,
+    cancel::Cancel,
     conformance::{self, Suite, agree, check},
     execute::Driven,
     ort::{Optimization, Ort, runtime::Runtime},
     rten::Rten,
+    weights::Weights,
 };
-use irc::ir::{eval::Value, text::parse, types::Name, verify::verify};
+use irc::ir::{
+    code::Code,
+    eval::Value,
+    graph::NodeId,
+    model::ModelBuilder,
+    op::Op,
+    tensor::Tensor,
+    text::parse,
+    types::{DType, Name},
+    verify::verify,
+};
 use irc::ort::Target;
 
 fn runtime() -> Option<Arc<Runtime>> {
@@ -67,4 +79,38 @@ fn every_hook(backend: &Driven, handle: &Handle) -> Vec<(Name, Value)> {
     let program = verify(graph, &[("m".into(), handle.spec.clone())].into()).unwrap_or_else(|errors| panic!("{errors}"));
     let handles = Handles::from([("m".into(), handle.clone())]);
     backend.run(&program, &handles, &mut |_| {}).unwrap_or_else(|error| panic!("{error}")).saves
+}
+
+/// A single run of a session that nobody would wait for, from another thread. Where it is not ended, it succeeds.
+#[test]
+fn a_cancel_ends_the_run_of_a_session() {
+    let Some(runtime) = runtime() else { return };
+    let mut m = ModelBuilder::new("long", DType::F32, 4, 8);
+    let tokens = m.tokens();
+    let x = m.embedding("embed", tokens, 4, 64);
+    let end = m.module("long", x, |m, x| (0..2_000).fold(x, |x, _| m.node(Op::Tanh {}, [x])));
+    let spec = m.finish(end).unwrap_or_else(|error| panic!("{error}"));
+    let embed = Tensor::new([4, 64], (0..256).map(|at| at as f32 / 256.0).collect::<Vec<f32>>());
+    let handle = Handle { spec: Arc::new(spec), weights: Weights::from_tensors(BTreeMap::from([("embed".into(), embed)])) };
+    let model = Ort::new(runtime, Some(2)).and_then(|engine| engine.load(&handle)).unwrap_or_else(|error| panic!("{error}"));
+
+    let run = |tokens: usize, cancel: &Cancel| {
+        let ids = Tensor::new([tokens], (0..tokens).map(|at| at as i64 % 4).collect::<Vec<_>>());
+        let graph = handle.spec.graph();
+        let input = graph.nodes().find(|(_, node)| matches!(node.op, Op::Input { .. })).map(|(id, _)| id);
+        let want = [handle.spec.source(handle.spec.output())];
+        model.run(&Call { given: &[(input.unwrap_or(NodeId::new(0)), &ids)], want: &want, cancel })
+    };
+    let before = run(8, &Cancel::new()).unwrap_or_else(|error| panic!("{error}"));
+    let cancel = Cancel::new();
+    let error = thread::scope(|scope| {
+        let long = scope.spawn(|| run(200_000, &cancel));
+        // Time enough to begin, and none to come to an end.
+        thread::sleep(Duration::from_millis(300));
+        cancel.cancel();
+        long.join().unwrap_or_else(|_| panic!("it panics"))
+    });
+    assert_eq!(error.expect_err("nobody would wait for it").code, Code::E4006);
+    let after = run(8, &Cancel::new()).unwrap_or_else(|error| panic!("{error}"));
+    assert!(Value::from(before[0].clone()).same_bits(&Value::from(after[0].clone())), "{before:?} and {after:?}");
 }

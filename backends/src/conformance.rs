@@ -17,10 +17,12 @@
 //! - **Bits**: a read, another forward or another row changes no bit of a value; what is read and written back changes
 //!   nothing; the first tokens of a long prompt are the short one.
 //! - **Failures**: bad token ids, bad indices and functions that fail are diagnostics with a code and a place.
+//! - **Cancel**: a run that is cancelled ends with E4006 and does nothing more; runs beside it and after it have the same bits.
 //!
 //! What a backend refuses with E4005 is counted as refused, not as failed: the report says what it was. A panic is a failure.
 
 mod bits;
+mod cancel;
 mod failures;
 mod models;
 mod program;
@@ -62,6 +64,7 @@ pub fn check(backend: &dyn Backend, suite: &Suite) -> Report {
     programs::check(&mut checker, suite);
     bits::check(&mut checker, suite);
     failures::check(&mut checker);
+    cancel::check(&mut checker);
     Report { backend: backend.name().to_owned(), sections: checker.sections }
 }
 

@@ -6,7 +6,9 @@ use std::{
 };
 
 use irc::{
-    backends::{Backend, Handle, Handles, Outcome, conformance, execute::Driven, reference::Reference, rten::Rten, weights::Weights},
+    backends::{
+        Backend, Handle, Handles, Outcome, conformance, execute::Driven, host::Host, reference::Reference, rten::Rten, weights::Weights,
+    },
     ir::{
         diagnostic::{Diagnostic, Span},
         eval::Value,
@@ -221,6 +223,10 @@ impl Program {
 
     pub fn try_run(&self, backend: &dyn Backend) -> Result<Outcome, Diagnostic> {
         backend.run(&self.verified(), &self.handles, &mut |_| {})
+    }
+
+    pub fn try_run_for(&self, backend: &dyn Backend, host: &mut dyn Host) -> Result<Outcome, Diagnostic> {
+        backend.run_for(&self.verified(), &self.handles, host)
     }
 
     pub fn run(&self) -> Outcome {

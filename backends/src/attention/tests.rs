@@ -405,3 +405,18 @@ fn rotary_is_hugging_faces() {
     assert_eq!(x[0], 1.0f64.cos() as f32 * 1.5);
     assert_eq!(x[1], -2.0 * (0.5f64.sin() as f32 * 1.5));
 }
+
+#[test]
+fn a_cancel_ends_it_between_blocks() {
+    let case = Case::new([4, 2, 16], &[(40, 3), (5, 0)], &mut Random(12));
+    let whole = case.attend();
+    let cancel = Cancel::new();
+    let at = case.at.clone().with_cancel(&cancel);
+    let attend = || {
+        let mut z = vec![0.25; case.q.len()];
+        (at.attend(&case.q, &case.k, &case.v, &case.rows, &mut z), z)
+    };
+    assert_eq!(attend(), (Ok(()), whole));
+    cancel.cancel();
+    assert_eq!(attend(), (Err(AttentionError::Cancelled), vec![0.25; case.q.len()]));
+}

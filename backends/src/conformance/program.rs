@@ -13,7 +13,7 @@ use irc_ir::{
 };
 
 use super::{Trouble, models::VOCABULARY};
-use crate::{Backend, Handle, Handles, Outcome, reference::Reference};
+use crate::{Backend, Handle, Handles, Outcome, host::Host, reference::Reference};
 
 /// A program on the model `m`. The nodes are right by the suite's own making; the place of each is its number.
 #[derive(Clone)]
@@ -102,6 +102,10 @@ impl Program {
 
     pub(super) fn run(&self, backend: &dyn Backend) -> Result<Outcome, irc_ir::diagnostic::Diagnostic> {
         backend.run(&self.verified(), &self.handles, &mut |_| {})
+    }
+
+    pub(super) fn run_for(&self, backend: &dyn Backend, host: &mut dyn Host) -> Result<Outcome, irc_ir::diagnostic::Diagnostic> {
+        backend.run_for(&self.verified(), &self.handles, host)
     }
 
     /// Runs the program on the backend and on the reference, and compares all that is saved.
