@@ -480,8 +480,8 @@ fn interrupted(folder: &Folder, program: &str, more: impl FnOnce(&mut dyn FnMut(
     let out = folder.0.join("out.safetensors").display().to_string();
     let arguments = ["run", &folder.file("long.ig", program), "--backend", "reference", "--out", &out];
     let mut child = folder.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let pid = child.id().to_string();
-    let mut interrupt = || assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let kill = format!("kill -INT {}", child.id());
+    let mut interrupt = || assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.next().unwrap().unwrap().starts_with("LOG "));
     // Somebody has to read, or it waits.
