@@ -50,6 +50,7 @@ use irc::{
         verify::Verified,
     },
     models::Model,
+    passes::Target,
     run,
 };
 
@@ -151,7 +152,9 @@ fn checked() {
 fn planned() {
     check_folder("plan", |source| {
         let program = right(source);
-        schedule::render(&program, &irc::passes::schedule(&program).expect("it has neither loops nor extends"))
+        // As for an engine that makes edits, where the case is about them.
+        let target = Target { edits: source.text.starts_with("// Edits") };
+        schedule::render(&program, &irc::passes::schedule(&program, &target).expect("it has neither loops nor extends"))
     });
 }
 

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
 
 use irc::backends::{
-    Backend, Call, Engine, Handle, Handles,
+    Backend, Call, Caps, Engine, Handle, Handles, LoadedModel,
     cancel::Cancel,
     conformance::{self, Suite, agree, check},
     execute::Driven,
@@ -16,6 +16,7 @@ use irc::backends::{
 };
 use irc::ir::{
     code::Code,
+    diagnostic::Diagnostic,
     eval::Value,
     graph::NodeId,
     model::ModelBuilder,
@@ -25,7 +26,7 @@ use irc::ir::{
     types::{DType, Name},
     verify::verify,
 };
-use irc::ort::Target;
+use irc::{models::Model, ort::Target};
 
 fn runtime() -> Option<Arc<Runtime>> {
     let found = irc::ort::library(None).or_else(|_| irc::ort::setup(Target::Cpu, None, &mut |_| {}).map(|library| library.path));
@@ -53,6 +54,36 @@ fn it_agrees_with_rten() {
     report.assert();
     let passed: usize = report.sections.iter().map(|section| section.passed).sum();
     assert!(passed > 600, "{report}");
+}
+
+/// The engine as if it took no edits.
+struct Unedited(Ort);
+
+impl Engine for Unedited {
+    fn caps(&self) -> Caps {
+        Caps { edits: false, ..self.0.caps() }
+    }
+
+    fn load(&self, model: &Handle) -> Result<Arc<dyn LoadedModel>, Diagnostic> {
+        self.0.load(model)
+    }
+}
+
+/// Inputs of a session, or values that the host made: it is the same, and the former is one run of a stage less.
+#[test]
+fn edits_change_no_bit() {
+    let Some(runtime) = runtime() else { return };
+    let engine = || Ort::new(runtime.clone(), Some(2)).unwrap_or_else(|error| panic!("{error}"));
+    let model = Model::open("induction").unwrap_or_else(|error| panic!("{error}"));
+    let graph = parse(include_str!("cases/plan/edits.ig")).into_result().unwrap_or_else(|errors| panic!("{errors:?}"));
+    let program = irc::run::check(graph, &[("m".into(), model.clone())].into()).unwrap_or_else(|errors| panic!("{errors}"));
+    let handles = Handles::from([("m".into(), model.handle().unwrap_or_else(|error| panic!("{error}")))]);
+    let run = |engine: Driven| engine.run(&program, &handles, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
+    let [edited, given] = [run(Driven::new(engine())), run(Driven::new(Unedited(engine())))];
+    assert!(edited.saves.len() > 12);
+    for ((name, edited), (_, given)) in edited.saves.iter().zip(&given.saves) {
+        assert!(edited.same_bits(given), "`{name}` is {edited:?} by an edit and {given:?} without");
+    }
 }
 
 /// ONNX Runtime may fuse what surrounds a hook, and has been seen to lose the hook by it.
@@ -99,7 +130,7 @@ fn a_cancel_ends_the_run_of_a_session() {
         let graph = handle.spec.graph();
         let input = graph.nodes().find(|(_, node)| matches!(node.op, Op::Input { .. })).map(|(id, _)| id);
         let want = [handle.spec.source(handle.spec.output())];
-        model.run(&Call { given: &[(input.unwrap_or(NodeId::new(0)), &ids)], want: &want, cancel })
+        model.run(&Call { given: &[(input.unwrap_or(NodeId::new(0)), &ids)], edits: &[], want: &want, cancel })
     };
     let before = run(8, &Cancel::new()).unwrap_or_else(|error| panic!("{error}"));
     let cancel = Cancel::new();

@@ -21,10 +21,13 @@ use irc_ir::{
     verify::Verified,
 };
 
+use irc_passes::Target;
+
 use crate::{
     Backend, Caps, Engine, Event, Handle, Handles, LoadedModel, Outcome, Report, Stopped,
     attention_stage::{AttentionStage, HookTensor, Request, Span},
     cancel::Cancel,
+    edit::Edit,
     failed,
     host::{Host, call, check_functions},
     positionwise::FlatBatch,
@@ -92,7 +95,8 @@ impl Backend for Driven {
         let start = Instant::now();
         let cancel = host.cancel();
         cancel.check()?;
-        let schedule = irc_passes::schedule(program)?;
+        let caps = self.engine.caps();
+        let schedule = irc_passes::schedule(program, &Target { edits: caps.edits })?;
         check_functions(program, host)?;
         let mut ready = BTreeMap::new();
         for step in &schedule.steps {
@@ -104,7 +108,6 @@ impl Backend for Driven {
                 cancel.check()?;
             }
         }
-        let caps = self.engine.caps();
         let mut result = Err(failed("the engine did not run"));
         self.engine.enter(&mut || {
             let mut execution = Execution::new(program, &schedule, &ready, &caps, &cancel);
@@ -223,10 +226,11 @@ impl<'a> Execution<'a> {
     /// The values of the program that a lane takes in a stage: what is written, and the tokens.
     fn host_values(&self, step: &StageStep, lane: LaneId) -> impl Iterator<Item = NodeId> + use<> {
         let info = &self.schedule.lanes[lane.index()];
-        let written = if info.stage == step.stage { info.writes.clone() } else { vec![] };
+        let writes = info.writes.iter().filter(|_| info.stage == step.stage);
+        let written: Vec<NodeId> = writes.flat_map(|write| write.operands()).collect();
         let looks = step.inputs.iter().any(|input| is_given(&self.program.models()[&step.model], *input));
         let tokens = if looks { info.tokens } else { None };
-        written.into_iter().map(|(_, value)| value).chain(tokens)
+        written.into_iter().chain(tokens)
     }
 
     fn run(&mut self, host: &mut dyn Host) -> Result<(), Diagnostic> {
@@ -354,17 +358,36 @@ impl<'a> Execution<'a> {
         value.ok_or_else(|| failed(format!("the schedule uses node {node:?} of lane {} before it is there", lane.index())))
     }
 
+    /// What the lanes of a stage make of hooks where they are computed, by the node of the hook.
+    fn edits(&mut self, step: &StageStep, spec: &ModelSpec, spans: &[Span]) -> Result<BTreeMap<NodeId, Edit>, Diagnostic> {
+        let mut edits: BTreeMap<HookId, Vec<Edit>> = BTreeMap::new();
+        for &lane in &step.lanes {
+            let info = &self.schedule.lanes[lane.index()];
+            for write in info.writes.iter().filter(|_| info.stage == step.stage) {
+                let Some(edit) = &write.edit else { continue };
+                let sizes = hook_sizes(spec, write.hook, info.batch, info.length)?;
+                let program = self.program;
+                edits.entry(write.hook).or_default().push(Edit::new(edit, program, &sizes, |value| self.take_tensor(value))?);
+            }
+        }
+        let rows: Vec<usize> = spans.iter().map(|span| span.tokens().len()).collect();
+        let joined = edits.into_iter().map(|(hook, edits)| {
+            let tail = &hook_sizes(spec, hook, 1, 1)?[2..];
+            Ok((spec.hook_info(hook).node, Edit::joined(&edits, &rows, tail)))
+        });
+        joined.collect()
+    }
+
     /// What the lanes of a stage write, by hook: one tensor a lane.
     fn writes(&mut self, step: &StageStep, spec: &ModelSpec) -> Result<BTreeMap<HookId, Vec<Tensor>>, Diagnostic> {
         let mut writes: BTreeMap<HookId, Vec<Tensor>> = BTreeMap::new();
         for &lane in &step.lanes {
-            let info = self.schedule.lanes[lane.index()].clone();
-            for (hook, value) in info.writes.iter().filter(|_| info.stage == step.stage) {
-                let sizes = hook_sizes(spec, *hook, info.batch, info.length)?;
-                let place = *value;
-                let value = self.take_tensor(place)?.reshaped(sizes);
-                self.check_ids(spec, spec.hook_info(*hook).node, &value, place)?;
-                writes.entry(*hook).or_default().push(value);
+            let info = &self.schedule.lanes[lane.index()];
+            for write in info.writes.iter().filter(|write| info.stage == step.stage && write.edit.is_none()) {
+                let sizes = hook_sizes(spec, write.hook, info.batch, info.length)?;
+                let value = self.take_tensor(write.value)?.reshaped(sizes);
+                self.check_ids(spec, spec.hook_info(write.hook).node, &value, write.value)?;
+                writes.entry(write.hook).or_default().push(value);
             }
         }
         Ok(writes)
@@ -385,7 +408,9 @@ impl<'a> Execution<'a> {
             let flat: Vec<Tensor> = values.iter().map(flatten).collect();
             known.insert(spec.hook_info(hook).node, Tensor::joined(&flat));
         }
-        let mut batch = FlatBatch { spec, model, caps: self.caps, cancel: self.cancel, tokens, known, calls: 0, time: Default::default() };
+        let edits = self.edits(step, spec, spans)?;
+        let (caps, cancel) = (self.caps, self.cancel);
+        let mut batch = FlatBatch { spec, model, caps, cancel, tokens, known, edits, calls: 0, time: Default::default() };
         let captured = step.captures.iter().map(|capture| spec.hook_info(capture.hook).node);
         let wanted: Vec<NodeId> = step.outputs.iter().copied().chain(captured).collect();
         batch.compute(&wanted)?;

@@ -8,6 +8,7 @@ pub mod attention;
 mod attention_stage;
 pub mod cancel;
 pub mod conformance;
+pub mod edit;
 pub mod execute;
 pub mod host;
 pub mod onnx;
@@ -32,6 +33,7 @@ use irc_ir::{
 };
 
 use cancel::Cancel;
+use edit::Edit;
 use host::Host;
 use weights::Weights;
 
@@ -140,6 +142,9 @@ pub struct Caps {
     pub chunk: usize,
     /// The fewest rows of a matrix that keep its arithmetic the same for any number of rows; shorter batches are padded.
     pub min_rows: usize,
+    /// Whether it edits values while it computes them. One that starts anywhere and computes only what is wanted has no need
+    /// to: it is stopped at a value, and goes on from what became of it.
+    pub edits: bool,
 }
 
 /// Something that can compute models.
@@ -168,6 +173,9 @@ pub trait Engine: Send + Sync {
 pub struct Call<'a> {
     /// Nodes with their values; they need not be inputs of the model. What only leads to them does not run.
     pub given: &'a [(NodeId, &'a Tensor)],
+    /// Nodes that become something else as soon as they are computed, before anything uses them: what is wanted of them,
+    /// too, is the edited value. Empty unless the engine says that it takes edits ([`Caps::edits`]).
+    pub edits: &'a [(NodeId, &'a Edit)],
     /// Nodes whose values are wanted.
     pub want: &'a [NodeId],
     /// Ends the run early. An engine that cannot be interrupted need not look at it: its caller does, between calls.

@@ -7,7 +7,7 @@ use std::{
 
 use irc_ir::{diagnostic::Diagnostic, graph::NodeId, model::ModelSpec, op::Op, tensor::Tensor, types::DType};
 
-use crate::{Call, Caps, LoadedModel, cancel::Cancel, failed};
+use crate::{Call, Caps, LoadedModel, cancel::Cancel, edit::Edit, failed};
 
 /// Values of a model for a flat batch of tokens, each [N, …].
 pub(crate) struct FlatBatch<'a> {
@@ -19,14 +19,16 @@ pub(crate) struct FlatBatch<'a> {
     pub(crate) tokens: usize,
     /// What is known: inputs of the stage, and hooks that were set.
     pub(crate) known: BTreeMap<NodeId, Tensor>,
+    /// Hooks that have what becomes of the value that they are on.
+    pub(crate) edits: BTreeMap<NodeId, Edit>,
     pub(crate) calls: usize,
     pub(crate) time: Duration,
 }
 
 /// What has to be given to an engine so that it can compute something.
 enum Frontier {
-    /// Sources, each with the node whose value it shall have.
-    Clear(BTreeMap<NodeId, NodeId>),
+    /// Sources, each with the node whose value it shall have; and sources that are edited, each with the hook that does it.
+    Clear { given: BTreeMap<NodeId, NodeId>, edited: BTreeMap<NodeId, NodeId> },
     /// A value is needed both as it was and as it was set.
     Clash(BTreeSet<NodeId>),
 }
@@ -43,16 +45,25 @@ impl FlatBatch<'_> {
                 return Some(node);
             }
             match &self.spec.graph().node(node).op {
-                Op::Hook { .. } => node = self.spec.graph().node(node).operands[0],
+                Op::Hook { .. } if !self.edits.contains_key(&node) => node = self.spec.graph().node(node).operands[0],
                 _ => return None,
             }
         }
     }
 
+    /// What has to be computed for a node: its source, or a hook between them that edits the source's value.
+    fn target(&self, mut node: NodeId) -> NodeId {
+        let source = self.spec.source(node);
+        while node != source && !self.edits.contains_key(&node) {
+            node = self.spec.graph().node(node).operands[0];
+        }
+        node
+    }
+
     /// Makes the wanted nodes known.
     pub(crate) fn compute(&mut self, want: &[NodeId]) -> Result<(), Diagnostic> {
-        let missing: BTreeSet<NodeId> =
-            want.iter().filter(|node| self.nearest(**node).is_none()).map(|node| self.spec.source(*node)).collect();
+        self.edit_known()?;
+        let missing: BTreeSet<NodeId> = want.iter().filter(|node| self.nearest(**node).is_none()).map(|node| self.target(*node)).collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -65,21 +76,38 @@ impl FlatBatch<'_> {
             return Ok(());
         }
         match self.frontier(&missing) {
-            Frontier::Clear(given) => self.call(&given, &missing),
+            Frontier::Clear { given, edited } => self.call(&given, &edited, &missing),
             // Some hook was set that shares its source with a value that is needed as well. Operation by operation there
             // is no such clash, since no operation has two operands of one source.
-            Frontier::Clash(computed) => computed.into_iter().try_for_each(|node| match self.frontier(&BTreeSet::from([node])) {
-                _ if self.nearest(node).is_some() => Ok(()),
-                Frontier::Clear(given) => self.call(&given, &BTreeSet::from([node])),
-                Frontier::Clash(_) => Err(failed(format!("node {node:?} needs one value in two forms"))),
+            Frontier::Clash(computed) => computed.into_iter().try_for_each(|node| {
+                match self.frontier(&BTreeSet::from([node])) {
+                    _ if self.nearest(node).is_some() => {}
+                    Frontier::Clear { given, .. } => self.call(&given, &BTreeMap::new(), &BTreeSet::from([node]))?,
+                    Frontier::Clash(_) => return Err(failed(format!("node {node:?} needs one value in two forms"))),
+                }
+                self.edit_known()
             }),
         }
     }
 
-    /// Walks back from the wanted sources to what is known.
+    /// Makes the edits of what is known, on the host.
+    fn edit_known(&mut self) -> Result<(), Diagnostic> {
+        let hooks: Vec<NodeId> = self.edits.keys().copied().collect();
+        for hook in hooks {
+            let Some(known) = self.get(self.spec.graph().node(hook).operands[0]) else { continue };
+            let value = self.edits[&hook].apply(known)?;
+            self.edits.remove(&hook);
+            self.known.insert(hook, value);
+        }
+        Ok(())
+    }
+
+    /// Walks back from what is wanted to what is known.
     fn frontier(&self, want: &BTreeSet<NodeId>) -> Frontier {
         let graph = self.spec.graph();
         let mut given: BTreeMap<NodeId, NodeId> = BTreeMap::new();
+        // By source, the hook that edits it on the way to its users.
+        let mut targets: BTreeMap<NodeId, NodeId> = BTreeMap::new();
         let mut computed: BTreeSet<NodeId> = BTreeSet::new();
         let mut stack: Vec<NodeId> = want.iter().copied().collect();
         let mut clash = false;
@@ -90,14 +118,20 @@ impl FlatBatch<'_> {
                 clash |= other.is_some_and(|other| other != known);
                 continue;
             }
-            let source = self.spec.source(node);
+            let (source, target) = (self.spec.source(node), self.target(node));
+            clash |= *targets.entry(source).or_insert(target) != target;
+            if target != source {
+                // Two edits of one value are made one after the other.
+                clash |= self.target(graph.node(target).operands[0]) != source;
+            }
             if matches!(graph.node(source).op, Op::Weight { .. } | Op::Const { .. }) || !computed.insert(source) {
                 continue;
             }
             stack.extend(graph.node(source).operands.iter().copied());
         }
         clash |= given.keys().any(|source| computed.contains(source));
-        if clash { Frontier::Clash(computed) } else { Frontier::Clear(given) }
+        let edited = targets.into_iter().filter(|(_, target)| self.edits.contains_key(target)).collect();
+        if clash { Frontier::Clash(computed) } else { Frontier::Clear { given, edited } }
     }
 
     /// Type and sizes of a node's value for some tokens.
@@ -128,10 +162,16 @@ impl FlatBatch<'_> {
     }
 
     /// One computation on the engine: in chunks that it likes, padded to the rows that it needs.
-    fn call(&mut self, given: &BTreeMap<NodeId, NodeId>, want: &BTreeSet<NodeId>) -> Result<(), Diagnostic> {
+    fn call(
+        &mut self,
+        given: &BTreeMap<NodeId, NodeId>,
+        edited: &BTreeMap<NodeId, NodeId>,
+        want: &BTreeSet<NodeId>,
+    ) -> Result<(), Diagnostic> {
         let start = Instant::now();
         let inputs: Vec<(NodeId, Tensor)> = given.iter().map(|(source, known)| (*source, self.known[known].clone())).collect();
-        let want: Vec<NodeId> = want.iter().copied().collect();
+        let edits: Vec<(NodeId, &Edit)> = edited.iter().map(|(source, hook)| (*source, &self.edits[hook])).collect();
+        let sources: Vec<NodeId> = want.iter().map(|target| self.spec.source(*target)).collect();
         let chunks = self.tokens.div_ceil(self.caps.chunk.max(1)).max(1);
         let mut joined: Vec<Vec<Tensor>> = vec![Vec::with_capacity(chunks); want.len()];
         for chunk in 0..chunks {
@@ -139,23 +179,23 @@ impl FlatBatch<'_> {
             // Of equal size, give or take one: a short last chunk would cost as much as a long one.
             let (from, to) = (self.tokens * chunk / chunks, self.tokens * (chunk + 1) / chunks);
             let padding = self.caps.min_rows.saturating_sub(to - from);
-            let parts: Vec<(NodeId, Tensor)> = inputs
-                .iter()
-                .map(|(node, tensor)| {
-                    let part = if chunks == 1 { tensor.clone() } else { tensor.part(from..to) };
-                    (*node, if padding > 0 { Tensor::joined(&vec![part; padding + 1]) } else { part })
-                })
-                .collect();
-            let refs: Vec<(NodeId, &Tensor)> = parts.iter().map(|(node, tensor)| (*node, tensor)).collect();
-            let outputs = self.model.run(&Call { given: &refs, want: &want, cancel: self.cancel })?;
+            let rows = |tensor: &Tensor| {
+                let part = if chunks == 1 { tensor.clone() } else { tensor.part(from..to) };
+                if padding > 0 { Tensor::joined(&vec![part; padding + 1]) } else { part }
+            };
+            let parts: Vec<(NodeId, Tensor)> = inputs.iter().map(|(node, tensor)| (*node, rows(tensor))).collect();
+            let edits: Vec<(NodeId, Edit)> = edits.iter().map(|(node, edit)| (*node, edit.map(rows))).collect();
+            let given: Vec<(NodeId, &Tensor)> = parts.iter().map(|(node, tensor)| (*node, tensor)).collect();
+            let edits: Vec<(NodeId, &Edit)> = edits.iter().map(|(node, edit)| (*node, edit)).collect();
+            let outputs = self.model.run(&Call { given: &given, edits: &edits, want: &sources, cancel: self.cancel })?;
             self.calls += 1;
-            self.check(&want, &outputs, parts.first().map_or(to - from, |(_, part)| part.shape()[0]))?;
+            self.check(&sources, &outputs, parts.first().map_or(to - from, |(_, part)| part.shape()[0]))?;
             for (all, output) in joined.iter_mut().zip(outputs) {
                 all.push(if padding > 0 { output.part(0..to - from) } else { output });
             }
         }
-        for (node, parts) in want.into_iter().zip(joined) {
-            self.known.insert(node, Tensor::joined(&parts));
+        for (target, parts) in want.iter().zip(joined) {
+            self.known.insert(*target, Tensor::joined(&parts));
         }
         self.time += start.elapsed();
         Ok(())

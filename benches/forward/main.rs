@@ -123,7 +123,7 @@ impl Bench {
         let program = self.program(model, tokens, &[], true);
         let runs = (0..20).map(|_| {
             let start = Instant::now();
-            drop(irc::passes::schedule(&program));
+            drop(irc::passes::schedule(&program, &Default::default()));
             let scheduled = start.elapsed();
             (self.backend.run(&program, &self.handles, &mut |_| {}).expect("the program runs").report, scheduled)
         });

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use cpu_time::ProcessTime;
 use irc::{
     backends::{
         execute::Driven,
@@ -83,19 +84,26 @@ fn twenty_programs(bench: &Bench, model: &Model) {
     let programs: Vec<Verified> = (0..20).map(|at| patched(model, at, hooks[at % hooks.len()])).collect();
     // The process is warm, the programs are not.
     bench.run(&bench.program(model, 8, &[], true));
-    let mut most = f64::MIN;
-    for program in &programs {
-        let time = || {
-            let start = Instant::now();
-            bench.run(program);
-            start.elapsed().as_secs_f64() * 1e3
-        };
-        let first = time();
-        let mut later: Vec<f64> = (0..5).map(|_| time()).collect();
-        later.sort_by(f64::total_cmp);
-        most = most.max(first - later[2]);
-    }
-    println!("first run of a program - median of its later runs: at most {most:.2} ms of 20 programs (target <= 2 ms)");
+    let mut more: Vec<f64> = programs
+        .iter()
+        .map(|program| {
+            // A program has one first run: what else the machine does must not show in it, so that it is CPU time.
+            let time = || {
+                let start = ProcessTime::now();
+                bench.run(program);
+                start.elapsed().as_secs_f64() * 1e3
+            };
+            let first = time();
+            let mut later: Vec<f64> = (0..9).map(|_| time()).collect();
+            later.sort_by(f64::total_cmp);
+            first - later[4]
+        })
+        .collect();
+    more.sort_by(f64::total_cmp);
+    println!(
+        "first run of a program - median of its later runs, CPU time, 20 programs: median {:.2} ms, most {:.2} ms (target <= 2 ms)",
+        more[10], more[19]
+    );
     println!(
         "anonymous memory after them: {:.0} MB; packed weights {:.0} MB (target: at most 300 MB more)",
         anonymous_kib() * 1024.0 / 1e6,

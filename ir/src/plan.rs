@@ -30,8 +30,75 @@ pub struct Lane {
     pub parent: Option<LaneId>,
     /// The stage that it begins with.
     pub stage: usize,
-    /// The hooks that are set in that stage, in their order, and to what.
-    pub writes: Vec<(HookId, NodeId)>,
+    /// The hooks that are set in that stage, in their order.
+    pub writes: Vec<Write>,
+}
+
+/// A hook that is set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Write {
+    /// Which.
+    pub hook: HookId,
+    /// The value of the program that it is set to.
+    pub value: NodeId,
+    /// How the stage itself makes that value of the one that it computes; where there is nothing, the value is given to it.
+    pub edit: Option<Edit>,
+}
+
+impl Write {
+    /// The values of the program that are needed for it.
+    pub fn operands(&self) -> Vec<NodeId> {
+        let given = |edit: &Edit| edit.steps.iter().flat_map(|step| step.operands).filter_map(Operand::given).collect();
+        self.edit.as_ref().map_or_else(|| vec![self.value], given)
+    }
+}
+
+/// An edit of a value x where it is computed: where(mask, value, x * scale + add), element by element.
+///
+/// The operations are slices, updates, products, sums and differences of the program. They are not evaluated on x, which stays
+/// with the engine, but on what scale, add, mask and value are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Edit {
+    /// The operations in their order; the last one gives the value that the hook is set to.
+    pub steps: Vec<EditStep>,
+    /// Whether anything is multiplied.
+    pub scales: bool,
+    /// Whether anything is added.
+    pub adds: bool,
+    /// Whether anything is replaced.
+    pub replaces: bool,
+}
+
+/// An operation of an [`Edit`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EditStep {
+    /// The node of the program that it is.
+    pub node: NodeId,
+    /// Its operands; a slice has one.
+    pub operands: [Operand; 2],
+}
+
+/// An operand of an [`EditStep`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operand {
+    /// x itself.
+    Own,
+    /// What an earlier step made of it.
+    Step(usize),
+    /// A value of the program.
+    Given(NodeId),
+    /// There is none.
+    Absent,
+}
+
+impl Operand {
+    /// The value of the program that it is, if it is one.
+    pub fn given(self) -> Option<NodeId> {
+        match self {
+            Operand::Given(value) => Some(value),
+            Operand::Own | Operand::Step(_) | Operand::Absent => None,
+        }
+    }
 }
 
 /// A hook whose value the program asks for.

@@ -8,7 +8,7 @@
 //! sweep of patches written as a plain loop of traces walks over the weights once.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     rc::Rc,
 };
 
@@ -18,22 +18,33 @@ use irc_ir::{
     graph::{EffectKind, Graph, NodeId},
     model::{HookId, ModelSpec},
     op::Op,
-    plan::{Capture, Lane, LaneId, Schedule, StageStep, Step},
+    plan::{Capture, Lane, LaneId, Schedule, StageStep, Step, Write},
     types::{Name, Type},
     verify::Verified,
 };
 
-use crate::values::{Base, HookValue, Values, number};
+use crate::{
+    edits::edit,
+    values::{Base, ForwardValue, HookValue, Values, number},
+};
+
+/// What a schedule may count on.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Target {
+    /// Whether the engine edits values where it computes them ([`Edit`](irc_ir::plan::Edit)). Otherwise they are read, changed
+    /// on the host and given back, which costs an engine nothing that stops and goes on anywhere.
+    pub edits: bool,
+}
 
 /// The schedule of a verified program.
 ///
 /// # Errors
 /// E4005 if it extends forwards or has loops: a schedule is a list of steps, and they have none yet.
-pub fn schedule(program: &Verified) -> Result<Schedule, Diagnostic> {
+pub fn schedule(program: &Verified, target: &Target) -> Result<Schedule, Diagnostic> {
     let live = program.graph().live();
     check_supported(program.graph(), &live)?;
     let values = number(program, &live);
-    let mut demand = Demand::new(program, &values);
+    let mut demand = Demand::new(program, &values, target);
     program.graph().roots().for_each(|root| demand.want(values.of[root.index()]));
     demand.settle();
     let counts = demand.counts(&live);
@@ -88,39 +99,45 @@ type TaskId = (LaneId, usize);
 /// What makes lanes one: parent, base, first stage and what is written there.
 type LaneKey = (Option<LaneId>, usize, usize, Vec<(HookId, NodeId)>);
 
-/// Lanes that run a stage together: the hooks that they set in it, what they take and what they give.
-type GroupKey = (Vec<HookId>, Vec<NodeId>, Vec<NodeId>);
+/// Lanes that run a stage together: the hooks that they set in it and whether by edits, what they take and what they give.
+type GroupKey = (Vec<(HookId, bool)>, Vec<NodeId>, Vec<NodeId>);
 
 /// The tree of lanes.
-#[derive(Default)]
-struct Lanes {
+struct Lanes<'a> {
+    program: &'a Verified,
+    values: &'a Values,
+    edits: bool,
     lanes: Vec<Lane>,
     known: HashMap<LaneKey, LaneId>,
 }
 
-impl Lanes {
+impl Lanes<'_> {
     /// The lane in which a hook of a forward has its value.
-    fn find(&mut self, values: &Values, spec: &ModelSpec, value: &HookValue) -> LaneId {
-        let base = value.forward.base;
-        let mut lane = self.child(&values.bases[base], base, None, 0, vec![]);
+    fn find(&mut self, spec: &ModelSpec, value: &HookValue) -> LaneId {
+        let mut lane = self.child(&value.forward, None, 0, vec![]);
         let mut by_stage: BTreeMap<usize, Vec<(HookId, NodeId)>> = BTreeMap::new();
         for (&hook, &written) in &value.forward.writes {
             by_stage.entry(spec.hook_info(hook).stage).or_default().push((hook, written));
         }
         for (stage, writes) in by_stage {
-            lane = self.child(&values.bases[base], base, Some(lane), stage, writes);
+            lane = self.child(&value.forward, Some(lane), stage, writes);
         }
         lane
     }
 
-    fn child(&mut self, base: &Base, base_id: usize, parent: Option<LaneId>, stage: usize, writes: Vec<(HookId, NodeId)>) -> LaneId {
+    /// The lane of a forward that begins at a stage.
+    fn child(&mut self, forward: &ForwardValue, parent: Option<LaneId>, stage: usize, writes: Vec<(HookId, NodeId)>) -> LaneId {
         let next = LaneId(self.lanes.len() as u32);
-        let id = *self.known.entry((parent, base_id, stage, writes.clone())).or_insert(next);
-        if id == next {
-            let Base { model, tokens, batch, length } = base.clone();
-            self.lanes.push(Lane { model, tokens, batch, length, parent, stage, writes });
+        match self.known.entry((parent, forward.base, stage, writes)) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(place) => {
+                let edit = |hook: HookId| self.edits.then(|| edit(self.program, self.values, forward, hook)).flatten();
+                let writes = place.key().3.iter().map(|&(hook, value)| Write { hook, value, edit: edit(hook) }).collect();
+                let Base { model, tokens, batch, length } = self.values.bases[forward.base].clone();
+                self.lanes.push(Lane { model, tokens, batch, length, parent, stage, writes });
+                *place.insert(next)
+            }
         }
-        id
     }
 
     /// The lane whose value counts at a stage: the lane itself from its first stage on, before that its parent.
@@ -136,7 +153,7 @@ impl Lanes {
 struct Demand<'a> {
     program: &'a Verified,
     values: &'a Values,
-    lanes: Lanes,
+    lanes: Lanes<'a>,
     tasks: BTreeMap<TaskId, Task>,
     /// Host values that are needed.
     wanted: BTreeSet<NodeId>,
@@ -147,13 +164,14 @@ struct Demand<'a> {
 }
 
 impl<'a> Demand<'a> {
-    fn new(program: &'a Verified, values: &'a Values) -> Demand<'a> {
+    fn new(program: &'a Verified, values: &'a Values, target: &Target) -> Demand<'a> {
         let stages = program.models().iter().map(|(name, spec)| {
             let of = spec.stages().iter().enumerate().flat_map(|(at, stage)| stage.nodes.clone().map(move |_| at));
             (name.clone(), of.collect())
         });
         let stages = stages.collect();
-        let (lanes, tasks, wanted) = (Lanes::default(), BTreeMap::new(), BTreeSet::new());
+        let lanes = Lanes { program, values, edits: target.edits, lanes: vec![], known: HashMap::new() };
+        let (tasks, wanted) = (BTreeMap::new(), BTreeSet::new());
         Demand { program, values, lanes, tasks, wanted, queue: vec![], needed: vec![], stages }
     }
 
@@ -178,7 +196,7 @@ impl<'a> Demand<'a> {
     fn want_hook(&mut self, value: NodeId, hook_value: &HookValue) {
         let model = &self.values.bases[hook_value.forward.base].model;
         let spec = self.program.models()[model].clone();
-        let lane = self.lanes.find(self.values, &spec, hook_value);
+        let lane = self.lanes.find(&spec, hook_value);
         let info = spec.hook_info(hook_value.hook);
         let lane = self.lanes.at(lane, info.stage);
         self.tasks.entry((lane, info.stage)).or_default().captures.push((hook_value.hook, value));
@@ -204,12 +222,14 @@ impl<'a> Demand<'a> {
             let task = self.tasks.entry((lane, stage)).or_default();
             let written = spec.hook_at(node).and_then(|hook| {
                 let writes = &self.lanes.lanes[lane.index()].writes;
-                writes.iter().find(|(at, _)| *at == hook).map(|(_, value)| *value)
+                writes.iter().find(|write| write.hook == hook).map(|write| (write.operands(), write.edit.is_some()))
             });
-            if let Some(value) = written {
-                task.host.insert(value);
-                self.want(value);
-                continue;
+            if let Some((operands, edited)) = written {
+                task.host.extend(&operands);
+                operands.into_iter().for_each(|operand| self.want(operand));
+                if !edited {
+                    continue;
+                }
             }
             let is_hook = matches!(spec.graph().node(node).op, Op::Hook { .. });
             self.tasks.entry((lane, stage)).or_default().computes |= !is_hook;
@@ -295,7 +315,7 @@ enum Item {
 struct Order<'a> {
     program: &'a Verified,
     values: &'a Values,
-    lanes: &'a Lanes,
+    lanes: &'a Lanes<'a>,
     tasks: BTreeMap<TaskId, Task>,
     /// How many things each item still waits for, and who waits for it.
     waits: HashMap<Item, usize>,
@@ -313,7 +333,7 @@ impl<'a> Order<'a> {
     fn new(
         program: &'a Verified,
         values: &'a Values,
-        lanes: &'a Lanes,
+        lanes: &'a Lanes<'a>,
         tasks: BTreeMap<TaskId, Task>,
         wanted: BTreeSet<NodeId>,
         results: &'a [Option<NodeId>],
@@ -425,7 +445,8 @@ impl<'a> Order<'a> {
         let mut groups: BTreeMap<GroupKey, Vec<LaneId>> = BTreeMap::new();
         for lane in lanes {
             let own = &self.lanes.lanes[lane.index()];
-            let written = if own.stage == stage { own.writes.iter().map(|(hook, _)| *hook).collect() } else { vec![] };
+            let written =
+                if own.stage == stage { own.writes.iter().map(|write| (write.hook, write.edit.is_some())).collect() } else { vec![] };
             let task = &self.tasks[&(lane, stage)];
             let key = (written, task.inputs.iter().copied().collect(), task.outputs.iter().copied().collect());
             groups.entry(key).or_default().push(lane);

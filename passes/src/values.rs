@@ -40,6 +40,22 @@ pub(crate) struct ForwardValue {
     pub(crate) writes: BTreeMap<HookId, NodeId>,
 }
 
+impl ForwardValue {
+    /// Forgets the writes that do not show at a hook.
+    pub(crate) fn keep_visible(&mut self, spec: &ModelSpec, hook: HookId) {
+        self.keep_visible_by(spec, hook, |written| shown_at(spec, hook, &written));
+    }
+
+    /// The same; `shown` says which of several writes show, each of which alone would.
+    fn keep_visible_by(&mut self, spec: &ModelSpec, hook: HookId, shown: impl FnOnce(Vec<HookId>) -> Rc<[HookId]>) {
+        self.writes.retain(|&written, _| spec.reaches(written, hook));
+        if self.writes.len() > 1 {
+            let shown = shown(self.writes.keys().copied().collect());
+            self.writes.retain(|written, _| shown.contains(written));
+        }
+    }
+}
+
 /// The value at a hook of a forward.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct HookValue {
@@ -137,13 +153,11 @@ impl Numbering<'_> {
             return written;
         }
         let spec = self.models()[&self.values.bases[forward.base].model].clone();
-        forward.writes.retain(|&written, _| spec.reaches(written, hook));
-        if forward.writes.len() > 1 {
-            let written = forward.writes.keys().copied().collect();
-            let shown =
-                self.shown.entry((forward.base, hook, written)).or_insert_with_key(|(_, _, written)| shown_at(&spec, hook, written));
-            forward.writes.retain(|written, _| shown.contains(written));
-        }
+        let (base, shown) = (forward.base, &mut self.shown);
+        forward.keep_visible_by(&spec, hook, |written| {
+            let known = shown.entry((base, hook, written));
+            known.or_insert_with_key(|(_, _, written)| shown_at(&spec, hook, written)).clone()
+        });
         let value = HookValue { forward, hook };
         let first = *self.known.entry(Key::Hook(value.clone())).or_insert(id);
         self.values.hooks.entry(first).or_insert(value);

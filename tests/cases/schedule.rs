@@ -1,6 +1,6 @@
 //! A schedule as text, in the program's names for values.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 
 use irc::{
     ir::{
@@ -8,7 +8,7 @@ use irc::{
         graph::{EffectKind, Graph, NodeId},
         model::{HookId, ModelSpec, StageKind},
         op::Op,
-        plan::{Lane, LaneId, Schedule, StageStep, Step},
+        plan::{Lane, LaneId, Schedule, StageStep, Step, Write},
         verify::Verified,
     },
     models::induction::WORDS,
@@ -53,8 +53,9 @@ fn show_lane(program: &Verified, lane: &Lane) -> String {
         (None, None) => format!("{rows}, no tokens"),
         (Some(LaneId(parent)), _) => format!("{rows}, lane {parent} up to \"{}\"", spec.stages()[lane.stage].name),
     };
-    for (hook, value) in &lane.writes {
-        write!(text, ", {} = {}", hook_name(spec, *hook), name(program.graph(), *value)).unwrap();
+    for Write { hook, value, edit } in &lane.writes {
+        let sign = if edit.is_some() { "becomes" } else { "=" };
+        write!(text, ", {} {sign} {}", hook_name(spec, *hook), name(program.graph(), *value)).unwrap();
     }
     text
 }

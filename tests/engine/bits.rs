@@ -53,5 +53,8 @@ fn a_program_is_the_same_twice() {
     let mut random = Random(60);
     (0..6).for_each(|trace| random_trace(&mut program, &mut random, &trace.to_string()));
     same_bits("again", &program.run(), &program.run());
-    assert_eq!(irc::passes::schedule(&program.verified()), irc::passes::schedule(&program.verified()));
+    assert_eq!(
+        irc::passes::schedule(&program.verified(), &Default::default()),
+        irc::passes::schedule(&program.verified(), &Default::default())
+    );
 }

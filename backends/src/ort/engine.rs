@@ -34,6 +34,7 @@ use super::{
 use crate::{
     Call, Caps, Engine, Handle, LoadedModel,
     cancel::Cancel,
+    edit::Edit,
     failed,
     onnx::lower::{LoweredStage, Point, lower_stage},
 };
@@ -77,7 +78,7 @@ impl Ort {
 
 impl Engine for Ort {
     fn caps(&self) -> Caps {
-        Caps { engine: format!("onnxruntime {}", self.runtime.version()), chunk: 128, min_rows: 2 }
+        Caps { engine: format!("onnxruntime {}", self.runtime.version()), chunk: 128, min_rows: 2, edits: true }
     }
 
     fn load(&self, model: &Handle) -> Result<Arc<dyn LoadedModel>, Diagnostic> {
@@ -168,7 +169,7 @@ fn needs(spec: &ModelSpec, given: &BTreeMap<NodeId, &Tensor>, want: &[NodeId]) -
 
 impl LoadedModel for OrtModel {
     fn run(&self, call: &Call<'_>) -> Result<Vec<Tensor>, Diagnostic> {
-        let Call { given, want, cancel } = *call;
+        let Call { given, edits, want, cancel } = *call;
         let spec = &*self.handle.spec;
         let given: BTreeMap<NodeId, &Tensor> = given.iter().copied().collect();
         let needs = needs(spec, &given, want);
@@ -189,9 +190,11 @@ impl LoadedModel for OrtModel {
             let wanted: BTreeSet<NodeId> =
                 want.iter().map(|node| spec.source(*node)).chain(later).filter(|id| mine(id) && needs.computed.contains(id)).collect();
             let replaced: Vec<NodeId> = needs.used.iter().copied().filter(|id| mine(id) && !forms.plain.inputs.contains_key(id)).collect();
-            let plain = replaced.is_empty() && wanted.iter().all(|id| forms.plain.outputs.contains_key(id));
+            let edits: Vec<(NodeId, &Edit)> = edits.iter().copied().filter(|(id, _)| mine(id) && needs.computed.contains(id)).collect();
+            let plain = replaced.is_empty() && edits.is_empty() && wanted.iter().all(|id| forms.plain.outputs.contains_key(id));
             let form = if plain { &forms.plain } else { &forms.replaceable };
-            let outputs = form.run(spec, tokens, |id| given.get(&id).copied().or_else(|| computed.get(&id)), &replaced, &wanted, cancel)?;
+            let known = |id: NodeId| given.get(&id).copied().or_else(|| computed.get(&id));
+            let outputs = form.run(spec, tokens, known, &Changes { replaced: &replaced, edits: &edits }, &wanted, cancel)?;
             computed.extend(wanted.into_iter().zip(outputs));
         }
         want.iter()
@@ -208,13 +211,20 @@ impl LoadedModel for OrtModel {
     }
 }
 
+/// What a call makes of the values of a stage.
+struct Changes<'a> {
+    /// Values that are given, in the place of what would be computed.
+    replaced: &'a [NodeId],
+    edits: &'a [(NodeId, &'a Edit)],
+}
+
 impl Form {
     fn run<'a>(
         &self,
         spec: &ModelSpec,
         tokens: usize,
         known: impl Fn(NodeId) -> Option<&'a Tensor>,
-        replaced: &[NodeId],
+        changes: &Changes<'_>,
         wanted: &BTreeSet<NodeId>,
         cancel: &Cancel,
     ) -> Result<Vec<Tensor>, Diagnostic> {
@@ -232,11 +242,25 @@ impl Form {
             inputs.push((&**name, one_sequence(value.ok_or_else(|| failed("an input is missing"))?)?));
         }
         let everywhere = [true];
-        for id in replaced {
-            let point = self.points.get(id).ok_or_else(|| failed(format!("node {id:?} cannot be replaced on this engine")))?;
+        let point = |id: NodeId| self.points.get(&id).ok_or_else(|| failed(format!("node {id:?} cannot be replaced on this engine")));
+        for id in changes.replaced {
+            let point = point(*id)?;
             let value = known(*id).ok_or_else(|| failed("a replacement is missing"))?;
             inputs.push((&point.mask, TensorRef::from_array_view(([0usize; 0], &everywhere[..])).map_err(broken)?.into()));
             inputs.push((&point.value, one_sequence(value)?));
+        }
+        for (id, edit) in changes.edits {
+            let point = point(*id)?;
+            if let Some((mask, value)) = &edit.replace {
+                inputs.push((&point.mask, one_sequence(mask)?));
+                inputs.push((&point.value, one_sequence(value)?));
+            }
+            let Some((scale, add)) = &point.affine else { return Err(failed(format!("node {id:?} cannot be edited on this engine"))) };
+            for (name, tensor) in [(scale, &edit.scale), (add, &edit.add)] {
+                if let Some(tensor) = tensor {
+                    inputs.push((name, one_sequence(tensor)?));
+                }
+            }
         }
         let names = wanted
             .iter()

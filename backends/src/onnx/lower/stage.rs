@@ -1,13 +1,14 @@
 //! One position-wise stage of a model as an ONNX graph of its own, with hooks as outputs, for engines that compute all of
 //! what they are given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use irc_ir::{
     diagnostic::Diagnostic,
     graph::NodeId,
     model::{ModelSpec, StageKind},
     op::Op,
+    tensor::Tensor,
     types::DType,
 };
 
@@ -32,19 +33,22 @@ pub struct LoweredStage {
     pub weights: BTreeMap<NodeId, String>,
 }
 
-/// The inputs by which a value is replaced while the model runs. Left alone, the value is what the model computes, to the bit.
+/// The inputs by which a value x is edited while the model runs: it becomes where(mask, value, x * scale + add), each of them
+/// broadcast to x. Left alone, it is what the model computes, to the bit.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Point {
-    /// Where it is replaced: bools, broadcast to the value. Nowhere by default.
+    /// Where it is replaced: bools. Nowhere by default.
     pub mask: String,
-    /// By what: broadcast to the value.
+    /// By what.
     pub value: String,
+    /// Scale and add, where a hook is on the value.
+    pub affine: Option<(String, String)>,
 }
 
 /// Lowers a position-wise stage.
 ///
 /// A plain model gives what lies at hooks and what later stages take. With `replaceable`, each computed value of it is an
-/// output, and a [`Point`] where it can be replaced: by selection, so that a NaN that is replaced is gone.
+/// output, and a [`Point`] where it can be edited: replaced by selection, so that a NaN that is replaced is gone.
 ///
 /// # Errors
 /// E0012 if a weight is missing; E4003 if an operation has no ONNX form for its types, or the stage is not position-wise.
@@ -56,6 +60,7 @@ pub fn lower_stage(spec: &ModelSpec, weights: &Weights, stage: usize, replaceabl
     let graph = spec.graph();
     let decls: BTreeMap<_, _> = spec.weights().iter().map(|decl| (&decl.name, decl)).collect();
     let mut lowering = Lowering::new(graph, spec.node_types());
+    let hooked: BTreeSet<NodeId> = spec.hooks().iter().map(|hook| spec.source(hook.node)).collect();
     let (mut inputs, mut points, mut used) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut shown: Vec<NodeId> = stage.outputs.iter().map(|output| spec.source(*output)).collect();
     for id in stage.nodes.clone().map(NodeId::new) {
@@ -97,7 +102,7 @@ pub fn lower_stage(spec: &ModelSpec, weights: &Weights, stage: usize, replaceabl
             }
             _ => {
                 lowering.node(id)?;
-                if replaceable && let Some(point) = lowering.replaceable(id) {
+                if replaceable && let Some(point) = lowering.replaceable(id, hooked.contains(&id)) {
                     points.insert(id, point);
                 }
                 if matches!(graph.node(id).op, Op::Hook { .. }) || points.contains_key(&id) {
@@ -123,21 +128,33 @@ pub fn lower_stage(spec: &ModelSpec, weights: &Weights, stage: usize, replaceabl
 }
 
 impl Lowering<'_> {
-    /// Lets the value of a lowered node be replaced, if it is a tensor of floats.
-    fn replaceable(&mut self, id: NodeId) -> Option<Point> {
-        let dtype = self.tensor(id).ok().map(|ty| ty.dtype).filter(|dtype| *dtype == DType::F32)?;
-        let name = self.name(id).ok()?.to_owned();
-        let point = Point { mask: format!("replace.{}", id.index()), value: format!("by.{}", id.index()) };
-        let defaults = [(&point.mask, DType::Bool, 1), (&point.value, dtype, dtype.size())];
-        for (name, dtype, size) in defaults {
-            let open = type_proto::Tensor { elem_type: data_type(dtype) as i32, shape: None };
-            let ty = TypeProto { value: Some(type_proto::Value::TensorType(open)) };
-            self.onnx = std::mem::take(&mut self.onnx)
-                .constant(TensorProto::raw(name, data_type(dtype), &[], vec![0; size]))
-                .input(ValueInfoProto { name: name.clone(), r#type: Some(ty) });
+    /// Lets the value of a lowered node be replaced, if it is a tensor of floats; and be edited, if a hook is on it.
+    fn replaceable(&mut self, id: NodeId, hooked: bool) -> Option<Point> {
+        self.tensor(id).ok().filter(|ty| ty.dtype == DType::F32)?;
+        let mut value = self.name(id).ok()?.to_owned();
+        let name = |what: &str| format!("{what}.{}", id.index());
+        let point = Point { mask: name("replace"), value: name("by"), affine: hooked.then(|| (name("scale"), name("add"))) };
+        if let Some((scale, add)) = &point.affine {
+            // The defaults change no bit: x * 1 and x + -0 are x.
+            self.open_input(scale, &Tensor::scalar(1f32));
+            self.open_input(add, &Tensor::scalar(-0f32));
+            value = self.plain("Mul", &[&value, scale]);
+            value = self.plain("Add", &[&value, add]);
         }
-        let chosen = self.plain("Where", &[&point.mask, &point.value, &name]);
+        self.open_input(&point.mask, &Tensor::scalar(false));
+        self.open_input(&point.value, &Tensor::scalar(0f32));
+        let chosen = self.plain("Where", &[&point.mask, &point.value, &value]);
         self.names.insert(id, vec![chosen]);
         Some(point)
+    }
+
+    /// An input of any shape that need not be given.
+    fn open_input(&mut self, name: &str, default: &Tensor) {
+        let dtype = data_type(default.dtype());
+        let open = type_proto::Tensor { elem_type: dtype as i32, shape: None };
+        let ty = TypeProto { value: Some(type_proto::Value::TensorType(open)) };
+        self.onnx = std::mem::take(&mut self.onnx)
+            .constant(TensorProto::raw(name, dtype, default.shape(), default.to_le_bytes()))
+            .input(ValueInfoProto { name: name.to_owned(), r#type: Some(ty) });
     }
 }

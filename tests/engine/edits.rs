@@ -1,0 +1,88 @@
+//! Edits: an engine that makes them where it computes a value gives the bits of one that is given what the host made of it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use irc::{
+    backends::{Backend, Call, Caps, Engine, Handle, LoadedModel, Outcome, execute::Driven, rten::Rten},
+    ir::{diagnostic::Diagnostic, graph::NodeId, tensor::Tensor, text::parse},
+    models::Model,
+};
+
+/// `rten`, which takes edits by stopping at each value that is edited.
+struct Editor {
+    inner: Rten,
+    edits: Arc<AtomicUsize>,
+}
+
+struct EditorModel {
+    inner: Arc<dyn LoadedModel>,
+    edits: Arc<AtomicUsize>,
+}
+
+impl Engine for Editor {
+    fn caps(&self) -> Caps {
+        Caps { edits: true, ..self.inner.caps() }
+    }
+
+    fn load(&self, model: &Handle) -> Result<Arc<dyn LoadedModel>, Diagnostic> {
+        Ok(Arc::new(EditorModel { inner: self.inner.load(model)?, edits: self.edits.clone() }))
+    }
+}
+
+impl LoadedModel for EditorModel {
+    fn run(&self, call: &Call<'_>) -> Result<Vec<Tensor>, Diagnostic> {
+        let mut edits = call.edits.to_vec();
+        // Nodes come after what they are computed from.
+        edits.sort_by_key(|(node, _)| *node);
+        self.edits.fetch_add(edits.len(), Ordering::Relaxed);
+        let mut made: Vec<(NodeId, Tensor)> = vec![];
+        let run = |made: &[(NodeId, Tensor)], want: &[NodeId]| {
+            let given = made.iter().map(|(node, tensor)| (*node, tensor)).chain(call.given.iter().copied());
+            let left: Vec<NodeId> = want.iter().copied().filter(|node| made.iter().all(|(known, _)| known != node)).collect();
+            let mut found = match left.is_empty() {
+                true => vec![],
+                false => self.inner.run(&Call { given: &given.collect::<Vec<_>>(), edits: &[], want: &left, cancel: call.cancel })?,
+            }
+            .into_iter();
+            let each = want.iter().map(|node| match made.iter().find(|(known, _)| known == node) {
+                Some((_, tensor)) => tensor.clone(),
+                None => found.next().expect("the engine gives what is wanted"),
+            });
+            Ok::<_, Diagnostic>(each.collect::<Vec<_>>())
+        };
+        for (node, edit) in edits {
+            let x = run(&made, &[node])?.remove(0);
+            made.push((node, edit.apply(&x)?));
+        }
+        run(&made, call.want)
+    }
+
+    fn numeric_class(&self) -> String {
+        self.inner.numeric_class()
+    }
+}
+
+fn run(backend: &dyn Backend, model: &Model) -> Outcome {
+    let text = include_str!("../cases/plan/edits.ig");
+    let models = [("m".into(), model.clone())].into();
+    let program = irc::run::check(parse(text).into_result().expect("it parses"), &models).expect("it is right");
+    let handles = [("m".into(), model.handle().expect("it has weights"))].into();
+    backend.run(&program, &handles, &mut |_| {}).expect("it runs")
+}
+
+#[test]
+fn an_edit_is_what_the_host_would_give() {
+    let model = Model::open("induction").expect("it is part of the program");
+    let edits = Arc::new(AtomicUsize::new(0));
+    let plain = run(&Driven::new(Rten::new(Some(1))), &model);
+    let edited = run(&Driven::new(Editor { inner: Rten::new(Some(1)), edits: edits.clone() }), &model);
+    // One for each stage and for all lanes that it edits.
+    assert_eq!(edits.load(Ordering::Relaxed), 3, "edits reach the engine");
+    assert!(plain.saves.len() > 12);
+    for ((name, plain), (_, edited)) in plain.saves.iter().zip(&edited.saves) {
+        assert!(plain.same_bits(edited), "`{name}` is {edited:?}, not {plain:?}");
+    }
+}
