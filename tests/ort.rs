@@ -86,6 +86,32 @@ fn edits_change_no_bit() {
     }
 }
 
+/// Matrices are cut along rows and columns, never along sums. A process has one pool of threads, so that each count is one.
+#[test]
+fn threads_change_no_bit() {
+    if runtime().is_none() || Model::open("smollm2").and_then(|model| model.handle()).is_err() {
+        return eprintln!("SKIPPED: ONNX Runtime or SmolLM2 is not here");
+    }
+    let folder = std::env::temp_dir().join(format!("irc-threads-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("there is room");
+    let program = folder.join("program.ig");
+    let text = r#"graph @threads models { m: "smollm2" } {
+      %f = forward("The Eiffel Tower is in the city of Paris, and the Louvre is there, too; but where is the Colosseum?") {model: m}
+      save read(%f) {hook: "lm_head.output"} as "logits"
+      save read(%f) {hook: "model.layers.7.self_attn.pattern"} as "pattern"
+    }"#;
+    std::fs::write(&program, text).expect("there is room");
+    let results = ["1", "2", "3"].map(|threads| {
+        let out = folder.join(threads);
+        let mut irc = std::process::Command::new(env!("CARGO_BIN_EXE_irc"));
+        irc.args(["run", "--engine", "ort", "--quiet", "--threads", threads]).arg(&program).arg("--out").arg(&out);
+        assert!(irc.status().expect("irc runs").success());
+        std::fs::read(out).expect("it writes what was saved")
+    });
+    std::fs::remove_dir_all(&folder).expect("the folder is ours");
+    assert!(results.iter().all(|found| found.len() > 100_000 && *found == results[0]), "the number of threads shows in the results");
+}
+
 /// ONNX Runtime may fuse what surrounds a hook, and has been seen to lose the hook by it.
 #[test]
 fn graph_optimizations_change_no_hook() {
