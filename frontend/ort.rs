@@ -116,12 +116,40 @@ pub fn library(explicit: Option<&Path>) -> Result<PathBuf, Diagnostic> {
     if let Some(path) = explicit {
         return Ok(path.to_owned());
     }
-    if let Some(path) = env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
-        return Ok(path.into());
+    if let Some(path) = own_library() {
+        return Ok(path);
     }
+    cached(&[Target::Cpu, Target::Cuda])?.ok_or_else(|| missing("it is not installed"))
+}
+
+/// ONNX Runtime for `target`: what `IRC_ORT_LIBRARY` names, else what is in the cache, else what [`setup`] brings there.
+///
+/// # Errors
+/// Those of [`setup`].
+pub fn library_or_setup(target: Target, progress: OnProgress<'_>) -> Result<PathBuf, Diagnostic> {
+    if let Some(path) = own_library() {
+        return Ok(path);
+    }
+    // The build for CUDA computes on the processor, too.
+    let builds = match target {
+        Target::Cpu => &[Target::Cpu, Target::Cuda][..],
+        Target::Cuda => &[Target::Cuda],
+    };
+    match cached(builds)? {
+        Some(path) => Ok(path),
+        None => setup(target, None, progress).map(|library| library.path),
+    }
+}
+
+/// The library that the environment names.
+fn own_library() -> Option<PathBuf> {
+    env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// The first of these builds that is in the cache.
+fn cached(builds: &[Target]) -> Result<Option<PathBuf>, Diagnostic> {
     let cache = Cache::of_user()?;
-    let folders = [Target::Cpu, Target::Cuda].map(|target| target.folder(&cache));
-    folders.iter().find_map(|folder| library_in(folder)).ok_or_else(|| missing("it is not installed"))
+    Ok(builds.iter().find_map(|target| library_in(&target.folder(&cache))))
 }
 
 fn missing(why: &str) -> Diagnostic {

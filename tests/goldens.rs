@@ -172,7 +172,7 @@ fn transformers_answers_on_onnx_runtime() {
         backends::ort::{Ort, runtime::Runtime},
         ort::Target,
     };
-    let found = irc::ort::library(None).or_else(|_| irc::ort::setup(Target::Cpu, None, &mut |_| {}).map(|library| library.path));
+    let found = irc::ort::library_or_setup(Target::Cpu, &mut |_| {});
     let Ok(path) = found.map_err(|error| eprintln!("SKIPPED: ONNX Runtime is not here: {error}")) else { return };
     let runtime = Runtime::load(&path, None).expect("the library loads");
     answers_of(&Driven::new(Ort::new(runtime, None).expect("there are threads")));

@@ -29,7 +29,7 @@ use irc::ir::{
 use irc::{models::Model, ort::Target};
 
 fn runtime() -> Option<Arc<Runtime>> {
-    let found = irc::ort::library(None).or_else(|_| irc::ort::setup(Target::Cpu, None, &mut |_| {}).map(|library| library.path));
+    let found = irc::ort::library_or_setup(Target::Cpu, &mut |_| {});
     let path = found.map_err(|error| eprintln!("SKIPPED: ONNX Runtime is not here: {error}")).ok()?;
     Some(Runtime::load(&path, Some(2)).unwrap_or_else(|error| panic!("{error}")))
 }

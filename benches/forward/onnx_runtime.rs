@@ -30,8 +30,7 @@ impl Whole {
 }
 
 pub(crate) fn measure(model: &Model, rounds: usize) {
-    let found = irc::ort::library(None).or_else(|_| irc::ort::setup(Target::Cpu, None, &mut |_| {}).map(|library| library.path));
-    let path = match found {
+    let path = match irc::ort::library_or_setup(Target::Cpu, &mut |_| {}) {
         Ok(path) => path,
         Err(error) => return println!("SKIPPED: ONNX Runtime is not here: {error}"),
     };
