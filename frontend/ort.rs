@@ -3,6 +3,8 @@
 //! It is a library that is loaded when it is asked for: one of the user's own, or one from a wheel that `pip` downloads into the
 //! cache. Nothing of a wheel is run or installed.
 
+mod setup;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -10,15 +12,11 @@ use std::{
 };
 
 use irc_backends::ort::runtime::{self, check};
-use irc_ir::{
-    code::Code,
-    diagnostic::{Diagnostic, Span},
-};
+use irc_ir::{code::Code, diagnostic::Diagnostic};
 
-use crate::models::{
-    cache::{Cache, OnProgress, cannot},
-    wheel::{self, Package},
-};
+use crate::models::cache::{Cache, OnProgress};
+
+pub use setup::{setup, unchecked};
 
 /// The version that [`setup`] brings.
 pub const VERSION: &str = "1.31.1";
@@ -83,6 +81,11 @@ impl Library {
         let mut providers: Vec<String> = beside.iter().filter_map(|name| provider(name)).map(str::to_owned).collect();
         providers.sort();
         Ok(Library { path: path.to_owned(), version: runtime::version(path), providers })
+    }
+
+    /// Whether the provider for CUDA lies beside it.
+    pub fn has_cuda(&self) -> bool {
+        self.providers.iter().any(|name| name == "cuda")
     }
 
     /// The library in a folder of the cache.
@@ -156,82 +159,6 @@ fn missing(why: &str) -> Diagnostic {
     Diagnostic::error(Code::E0016, format!("ONNX Runtime cannot be used: {why}"))
         .help("run `irc setup ort`")
         .help(format!("or name a library of your own with `--ort-library PATH` or {VARIABLE}"))
-}
-
-/// Puts ONNX Runtime into the user's cache, and says what is there. One that is there already costs nothing.
-///
-/// `from` is a wheel of version [`VERSION`], for machines without a network.
-///
-/// # Errors
-/// E4002 without Python or pip, E0013 if the download fails, E0011 for a damaged wheel, E0016 if the wheel has no library that
-/// works here.
-pub fn setup(target: Target, from: Option<&Path>, progress: OnProgress<'_>) -> Result<Library, Diagnostic> {
-    if !cfg!(any(target_os = "linux", target_os = "macos")) {
-        return Err(Diagnostic::error(Code::E0016, "ONNX Runtime can be set up on Linux and macOS only")
-            .help(format!("name a library of your own with `--ort-library PATH` or {VARIABLE}")));
-    }
-    let cache = Cache::of_user()?;
-    let open = |folder: &Path| {
-        let library = Library::in_folder(folder)?;
-        match target == Target::Cuda && !library.providers.iter().any(|name| name == "cuda") {
-            true => Err(Diagnostic::error(Code::E0016, "ONNX Runtime cannot be used: it was built without CUDA")),
-            false => Ok(library),
-        }
-    };
-    cache.get_or_build(&target.folder(&cache), open, progress, |tmp, made, progress| {
-        let wheel = match from {
-            Some(wheel) => wheel.to_owned(),
-            None => {
-                let flag = if target == Target::Cuda { " --cuda" } else { "" };
-                let package = Package {
-                    name: target.package(),
-                    version: VERSION,
-                    bytes: target.wheel_bytes(),
-                    purpose: "setting up ONNX Runtime",
-                    from: format!("irc setup ort{flag} --from PATH"),
-                };
-                wheel::download(&package, tmp, progress)?
-            }
-        };
-        unpack(&wheel, made, progress)?;
-        // What is unpacked goes where it does not work; the wheel is what can be spoken of.
-        let not_here = |error: Diagnostic| {
-            let error = Diagnostic::error(error.code, error.message).label(Span::file(&wheel, ""), "");
-            let error = match target {
-                Target::Cpu => error,
-                Target::Cuda => error.help(format!("CUDA needs the package {}", target.package())),
-            };
-            error.help(format!("a library of your own can be named with `--ort-library PATH` or {VARIABLE}"))
-        };
-        open(made).map(drop).map_err(not_here)
-    })
-}
-
-/// Takes the library and its providers out of a wheel.
-fn unpack(wheel: &Path, to: &Path, progress: OnProgress<'_>) -> Result<(), Diagnostic> {
-    let mut archive = wheel::open(wheel)?;
-    let members: Vec<String> = archive.file_names().filter_map(Result::ok).map(|name| name.into_owned()).collect();
-    // The names are those of files right there: none leads out of the folder.
-    let wanted = |member: &&String| capi(member).is_some_and(|name| library_version(name).is_some() || provider(name).is_some());
-    let wanted: Vec<&String> = members.iter().filter(wanted).collect();
-    let versions: Vec<&str> = wanted.iter().filter_map(|member| library_version(capi(member)?)).collect();
-    if versions != [VERSION] {
-        let found = if versions.is_empty() { "none for this system".to_owned() } else { versions.join(", ") };
-        return Err(Diagnostic::error(Code::E0016, format!("the wheel does not have ONNX Runtime {VERSION}"))
-            .label(Span::file(wheel, ""), "")
-            .note(format!("it has {found}"))
-            .help(format!("a library of another version can be named with `--ort-library PATH` or {VARIABLE}")));
-    }
-    for member in wanted {
-        let Some(name) = capi(member) else { continue };
-        wheel::unpack(&mut archive, wheel, member, &to.join(name), progress)?;
-    }
-    fs::File::open(to).and_then(|folder| folder.sync_all()).map_err(|error| cannot("write", to, &error))
-}
-
-/// The name of a file in the folder of the wheel that has the libraries.
-fn capi(member: &str) -> Option<&str> {
-    member.strip_prefix("onnxruntime/capi/").filter(|name| !name.contains(['/', '\\']))
 }
 
 /// The version in the name of the library itself: `libonnxruntime.so.1.31.1`, on macOS `libonnxruntime.1.31.1.dylib`.

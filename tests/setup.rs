@@ -1,7 +1,18 @@
 //! ONNX Runtime as a library that may be missing, old or damaged: what the `irc` command says then, and how it gets one.
 #![cfg(feature = "ort")]
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+};
 
 use irc::{
     backends::ort::runtime::{Runtime, check},
@@ -26,19 +37,35 @@ impl Folder {
         path
     }
 
-    /// The exit status, and the object on standard output.
-    fn irc(&self, arguments: &[&str], library: Option<&PathBuf>) -> (i32, Json) {
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_irc"));
         command.args(arguments).env("IRC_CACHE", self.0.join("cache")).env_remove("IRC_ORT_LIBRARY").env_remove("IRC_LOG");
+        command
+    }
+
+    fn irc(&self, arguments: &[&str], library: Option<&PathBuf>) -> (i32, Json) {
+        let mut command = self.command(arguments);
         if let Some(library) = library {
             command.env("IRC_ORT_LIBRARY", library);
         }
-        let output = command.output().unwrap();
-        let err = String::from_utf8_lossy(&output.stderr);
-        assert!(!err.contains("panicked"), "{err}");
-        let json = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {err}"));
-        (output.status.code().expect("it ended by itself"), json)
+        answer(&mut command)
     }
+
+    /// Neither a library nor any work in progress is in the cache.
+    #[track_caller]
+    fn assert_untouched(&self) {
+        assert_eq!(fs::read_dir(self.0.join("cache/tmp")).into_iter().flatten().count(), 0);
+        assert!(!self.0.join("cache/runtimes").exists());
+    }
+}
+
+/// The exit status, and the object on standard output.
+fn answer(command: &mut Command) -> (i32, Json) {
+    let output = command.output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(!err.contains("panicked"), "{err}");
+    let json = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {err}"));
+    (output.status.code().expect("it ended by itself"), json)
 }
 
 impl Drop for Folder {
@@ -107,7 +134,7 @@ fn wheel(folder: &Folder, name: &str, files: &[(&str, &[u8])]) -> String {
     let mut zip = zip::ZipWriter::new(fs::File::create(&path).unwrap());
     for (file, content) in files {
         zip.start_file(*file, zip::write::SimpleFileOptions::default()).unwrap();
-        std::io::Write::write_all(&mut zip, content).unwrap();
+        zip.write_all(content).unwrap();
     }
     zip.finish().unwrap();
     path.display().to_string()
@@ -121,7 +148,8 @@ fn a_wheel_that_does_not_do_leaves_nothing() {
     let whole = wheel(&folder, "whole.whl", &[(library, b"this is a text")]);
     let half = fs::read(&whole).unwrap();
     let wheels = [
-        (whole, "E0016", "not a library"),
+        // It is never loaded: no library with this content was published.
+        (whole, "E0013", "does not hold what was published as onnxruntime 1.31.1"),
         (wheel(&folder, "old.whl", &[("onnxruntime/capi/libonnxruntime.so.1.22.1", b"")]), "E0016", "does not have"),
         (wheel(&folder, "out.whl", &[("onnxruntime/capi/../libonnxruntime.so.1.31.1", b"")]), "E0016", "does not have"),
         (wheel(&folder, "other.whl", &[("torch/lib/libtorch.so", b"")]), "E0016", "does not have"),
@@ -132,9 +160,123 @@ fn a_wheel_that_does_not_do_leaves_nothing() {
         let (status, answer) = folder.irc(&["setup", "ort", "--from", &path, "--json"], None);
         let error = &answer["diagnostics"][0];
         assert!(status == 3 && error["code"] == code && error["message"].as_str().unwrap().contains(said), "{path}: {answer}");
-        assert_eq!(fs::read_dir(folder.0.join("cache/tmp")).into_iter().flatten().count(), 0);
-        assert!(!folder.0.join("cache/runtimes").exists());
+        if code == "E0013" {
+            let note = error["notes"][0].as_str().unwrap();
+            let (expected, found) = note.split_once("expected ").unwrap().1.split_once(", found ").unwrap();
+            // SHA-256 of `this is a text`.
+            assert_eq!((expected.len(), found), (64, "01c917c4fae3bfd2937f008cf7a2f0ab3f55bf5ac404dc3f68429b72e565c4ef"), "{note}");
+        }
+        folder.assert_untouched();
     }
+}
+
+/// A package index on this machine: it has one wheel of onnxruntime, and a connection that is cut in the middle of it.
+struct Index {
+    address: SocketAddr,
+    cut: Arc<AtomicBool>,
+    /// How often the wheel was asked for.
+    asked: Arc<AtomicUsize>,
+}
+
+impl Index {
+    fn new(wheel: Vec<u8>) -> Index {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let index = Index { address: listener.local_addr().unwrap(), cut: Arc::new(true.into()), asked: Arc::default() };
+        let (cut, asked) = (index.cut.clone(), index.asked.clone());
+        // It ends with the test's process.
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+                let request = lines.next().unwrap_or_default();
+                lines.take_while(|line| !line.is_empty()).for_each(drop);
+                let page = br#"<!DOCTYPE html><a href="/onnxruntime-1.31.1-py3-none-any.whl">onnxruntime-1.31.1-py3-none-any.whl</a>"#;
+                let (kind, body) = match request.contains(".whl") {
+                    true => ("application/octet-stream", &wheel[..]),
+                    false => ("text/html", &page[..]),
+                };
+                let mut sent = body.len();
+                if request.contains(".whl") {
+                    asked.fetch_add(1, Ordering::SeqCst);
+                    if cut.load(Ordering::SeqCst) {
+                        sent /= 2;
+                    }
+                }
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                // pip may have gone away.
+                let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body[..sent]));
+            }
+        });
+        index
+    }
+
+    /// `irc setup ort` with this index and no other.
+    fn setup(&self, folder: &Folder) -> (i32, Json) {
+        let index = format!("http://{}/simple", self.address);
+        let pip = [("PIP_INDEX_URL", &*index), ("PIP_CONFIG_FILE", "/dev/null"), ("PIP_EXTRA_INDEX_URL", ""), ("PIP_FIND_LINKS", "")];
+        let mut command = folder.command(&["setup", "ort", "--json"]);
+        command.envs(pip).env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
+        answer(&mut command)
+    }
+}
+
+/// The files of a package of version 1.31.1 with these libraries.
+fn package(libraries: &[(String, Vec<u8>)]) -> Vec<(String, Vec<u8>)> {
+    let info = "onnxruntime-1.31.1.dist-info";
+    let mut files = vec![
+        (format!("{info}/METADATA"), b"Metadata-Version: 2.1\nName: onnxruntime\nVersion: 1.31.1\n".to_vec()),
+        (format!("{info}/WHEEL"), b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n".to_vec()),
+        (format!("{info}/RECORD"), vec![]),
+    ];
+    files.extend(libraries.iter().map(|(name, content)| (format!("onnxruntime/capi/{name}"), content.clone())));
+    files
+}
+
+#[cfg(unix)]
+#[test]
+fn a_cut_connection_leaves_nothing() {
+    let folder = Folder::new("cut");
+    // What was published, where it is here or can be had.
+    let real = irc::ort::setup(irc::ort::Target::Cpu, None, &mut |_| {});
+    let libraries: Vec<(String, Vec<u8>)> = match &real {
+        Ok(library) => fs::read_dir(library.path.parent().unwrap())
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
+            .collect(),
+        Err(_) => vec![("libonnxruntime.so.1.31.1".into(), vec![7; 1 << 20])],
+    };
+    let files = package(&libraries);
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, content)| (&**name, &**content)).collect();
+    let index = Index::new(fs::read(wheel(&folder, "index.whl", &files)).unwrap());
+
+    let (status, answer) = index.setup(&folder);
+    let error = &answer["diagnostics"][0];
+    if error["code"] == "E4002" {
+        return skipped("a_cut_connection_leaves_nothing", &format!("there is no pip: {}", error["message"]));
+    }
+    // Some versions of pip say that it was cut, others take what came for the whole.
+    assert!(status == 3 && (error["code"] == "E0013" || error["code"] == "E0011"), "{answer}");
+    assert!(error["help"][0].as_str().is_some(), "{answer}");
+    assert!(index.asked.load(Ordering::SeqCst) > 0, "{answer}");
+    folder.assert_untouched();
+
+    index.cut.store(false, Ordering::SeqCst);
+    let (status, answer) = index.setup(&folder);
+    if let Err(error) = real {
+        let found = &answer["diagnostics"][0];
+        assert!(status == 3 && found["code"] == "E0013" && found["notes"][0].as_str().unwrap().contains("expected"), "{answer}");
+        return skipped("the second half of a_cut_connection_leaves_nothing", &format!("pip cannot get onnxruntime: {}", error.message));
+    }
+    assert!(status == 0 && answer["version"] == "1.31.1" && answer["sha256_checked"] == true, "{answer}");
+    assert!(PathBuf::from(answer["path"].as_str().unwrap()).starts_with(folder.0.join("cache/runtimes")), "{answer}");
+    assert_eq!(fs::read_dir(folder.0.join("cache/tmp")).into_iter().flatten().count(), 0);
+}
+
+/// Says it to the terminal itself, past what the test harness keeps to itself.
+fn skipped(what: &str, why: &str) {
+    let _ = std::io::stderr().write_all(format!("SKIPPED {what}: {why}\n").as_bytes());
 }
 
 /// Where pip reaches the package: it is fetched, found, loaded, fetched no second time, mended and removed.
@@ -146,12 +288,9 @@ fn setup_brings_a_library() {
         let error = &answer["diagnostics"][0];
         assert!(status == 3 && (error["code"] == "E4002" || error["code"] == "E0013"), "{answer}");
         assert!(error["help"].to_string().contains("irc setup ort --from PATH"), "{answer}");
-        // To the terminal itself, past what the test harness keeps to itself.
-        let said = format!("SKIPPED setup_brings_a_library: pip cannot get onnxruntime: {}\n", error["message"]);
-        std::io::Write::write_all(&mut std::io::stderr(), said.as_bytes()).unwrap();
-        return;
+        return skipped("setup_brings_a_library", &format!("pip cannot get onnxruntime: {}", error["message"]));
     }
-    assert_eq!(answer["version"], "1.31.1");
+    assert_eq!((&answer["version"], &answer["sha256_checked"]), (&"1.31.1".into(), &true.into()));
     let path = PathBuf::from(answer["path"].as_str().unwrap());
     assert!(path.starts_with(folder.0.join("cache")), "{answer}");
     let (_, found) = folder.irc(&["backends", "--json"], None);

@@ -417,7 +417,7 @@ pub(super) struct SetupArgs {
     /// A wheel of onnxruntime, or with `--cuda` of onnxruntime-gpu, instead of a download
     #[arg(long, value_name = "WHEEL", value_hint = ValueHint::FilePath)]
     pub(super) from: Option<PathBuf>,
-    /// Print {ok, path, version, providers, missing_for_cuda} instead
+    /// Print {ok, path, version, providers, sha256_checked, missing_for_cuda} instead
     #[arg(long)]
     pub(super) json: bool,
 }

@@ -18,18 +18,23 @@ pub(super) fn setup(args: &SetupArgs, terminal: &Terminal) -> Outcome {
         ort::setup(target, args.from.as_deref(), &mut |now| progress.show(now))?
     };
     let missing = if args.cuda { library.missing_for_cuda() } else { vec![] };
+    let unchecked = ort::unchecked(target);
     if args.json {
         return terminal.print_json(&json!({
             "ok": true,
             "path": library.path.display().to_string(),
             "version": library.version,
             "providers": library.providers,
+            "sha256_checked": unchecked.is_none(),
             "missing_for_cuda": missing,
         }));
     }
     let mut rows = vec![["ONNX Runtime".to_owned(), library.version], ["library".to_owned(), library.path.display().to_string()]];
     if !library.providers.is_empty() {
         rows.push(["providers".to_owned(), library.providers.join(", ")]);
+    }
+    if let Some(why) = unchecked {
+        rows.push(["not checked".to_owned(), format!("{why}; it is taken as it is")]);
     }
     if !missing.is_empty() {
         rows.push(["not found".to_owned(), format!("{}: CUDA needs these", missing.join(", "))]);

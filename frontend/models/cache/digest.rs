@@ -51,7 +51,7 @@ impl Write for Recorded {
 }
 
 /// SHA-256 of a file, in hexadecimal.
-pub(in crate::models) fn sha256_of(path: &Path, progress: OnProgress<'_>) -> Result<String, Diagnostic> {
+pub(crate) fn sha256_of(path: &Path, progress: OnProgress<'_>) -> Result<String, Diagnostic> {
     let mut file = File::open(path).map_err(|error| cannot("open", path, &error))?;
     let total = file.metadata().map_or(0, |file| file.len());
     sha256_of_reader(&mut file, total, progress).map_err(|error| cannot("read", path, &error))
