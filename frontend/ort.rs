@@ -3,12 +3,12 @@
 //! It is a library that is loaded when it is asked for: one of the user's own, or one from a wheel that `pip` downloads into the
 //! cache. Nothing of a wheel is run or installed.
 
+pub mod cuda;
 mod setup;
 
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
 use irc_backends::ort::runtime::{self, check};
@@ -92,22 +92,7 @@ impl Library {
     fn in_folder(folder: &Path) -> Result<Library, Diagnostic> {
         Library::open(&library_in(folder).ok_or_else(|| missing(&format!("there is none in {}", folder.display())))?)
     }
-
-    /// The libraries of NVIDIA that its CUDA provider needs and that are nowhere to be seen: not beside it, not in
-    /// `LD_LIBRARY_PATH`, not in the system's list of libraries.
-    pub fn missing_for_cuda(&self) -> Vec<&'static str> {
-        let path = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-        let mut folders: Vec<PathBuf> = env::split_paths(&path).filter(|folder| !folder.as_os_str().is_empty()).collect();
-        folders.extend(self.path.parent().map(Path::to_owned));
-        let listed = listed_libraries();
-        let here =
-            |name: &str| folders.iter().any(|folder| folder.join(name).exists()) || listed.split_whitespace().any(|word| word == name);
-        NVIDIA.into_iter().filter(|name| !here(name)).collect()
-    }
 }
-
-/// What the CUDA provider of [`VERSION`] is linked to, and cuDNN, which it loads.
-const NVIDIA: [&str; 6] = ["libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10", "libcudart.so.13", "libcudnn.so.9", "libcuda.so.1"];
 
 /// Where ONNX Runtime is: `explicit`, else what `IRC_ORT_LIBRARY` names, else what `irc setup ort` brought.
 ///
@@ -183,11 +168,4 @@ fn library_in(folder: &Path) -> Option<PathBuf> {
 
 fn names_in(folder: &Path) -> Vec<String> {
     fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
-}
-
-/// What `ldconfig -p` prints: the libraries that the loader knows; nothing where there is no such program.
-fn listed_libraries() -> String {
-    let run = |program| Command::new(program).arg("-p").stdin(Stdio::null()).stderr(Stdio::null()).output();
-    let output = run("ldconfig").or_else(|_| run("/sbin/ldconfig"));
-    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
 }

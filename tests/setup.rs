@@ -124,8 +124,78 @@ fn backends_say_what_is_missing() {
     let (status, answer) = folder.irc(&["run", "none.ig", "--engine", "ort", "--json"], None);
     assert!(status == 3 && answer["diagnostics"][0]["code"] == "E0016", "{answer}");
     let cuda = backend(&found, "ort CUDA");
-    assert!(cuda["available"] == false && cuda["why"].as_str().unwrap().contains("CUDA"), "{cuda}");
+    assert!(cuda["available"] == false && cuda["why"].as_str().unwrap().contains("no build for it is set up"), "{cuda}");
+    assert!(cuda["help"][0].as_str().unwrap().contains("irc setup ort --cuda"), "{cuda}");
     assert!(!folder.0.join("cache").exists(), "looking around made a cache");
+}
+
+/// A driver of NVIDIA that has as many cards and is for as new a CUDA as the environment says, and nothing else.
+const DRIVER: &str = r#"
+use std::{env, ffi::{c_char, c_int, c_uint}};
+fn told(name: &str) -> c_int { env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(0) }
+#[unsafe(no_mangle)] extern "C" fn cuInit(_: c_uint) -> c_int { if told("CARDS") == 0 { 100 } else { 0 } }
+#[unsafe(no_mangle)] unsafe extern "C" fn cuDriverGetVersion(version: *mut c_int) -> c_int { unsafe { *version = told("CUDA") }; 0 }
+#[unsafe(no_mangle)] unsafe extern "C" fn cuDeviceGetCount(count: *mut c_int) -> c_int { unsafe { *count = told("CARDS") }; 0 }
+#[unsafe(no_mangle)] unsafe extern "C" fn cuDeviceGet(device: *mut c_int, at: c_int) -> c_int { unsafe { *device = at }; 0 }
+#[unsafe(no_mangle)] unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, _: c_int, device: c_int) -> c_int {
+    for (at, byte) in format!("Card {device}\0").bytes().enumerate() { unsafe { *name.add(at) = byte as c_char } }
+    0
+}
+#[unsafe(no_mangle)] unsafe extern "C" fn cuGetErrorString(_: c_int, text: *mut *const c_char) -> c_int {
+    unsafe { *text = c"no CUDA-capable device is detected".as_ptr() };
+    0
+}
+"#;
+
+/// The row for CUDA, with libraries that answer as those of NVIDIA would: what the loader and the driver say is what it says.
+#[cfg(target_os = "linux")]
+#[test]
+fn cuda_is_available_where_nothing_is_missing() {
+    let folder = Folder::new("cuda");
+    let real = match irc::ort::setup(irc::ort::Target::Cpu, None, &mut |_| {}) {
+        Ok(library) => library.path,
+        Err(error) => {
+            return skipped("cuda_is_available_where_nothing_is_missing", &format!("there is no ONNX Runtime: {}", error.message));
+        }
+    };
+    // A build for CUDA is one with this provider beside it.
+    let library = folder.0.join("libonnxruntime.so.1.31.1");
+    std::os::unix::fs::symlink(&real, &library).unwrap();
+    let row = |libraries: &str, cards: &str, cuda: &str| {
+        let mut command = folder.command(&["backends", "--json"]);
+        command.env("IRC_ORT_LIBRARY", &library).env("LD_LIBRARY_PATH", folder.0.join(libraries)).env("CARDS", cards).env("CUDA", cuda);
+        backend(&answer(&mut command).1, "ort CUDA").clone()
+    };
+    let why = |row: &Json| row["why"].as_str().unwrap_or_default().to_owned();
+    assert!(why(&row("none", "1", "13000")).contains("built without it"));
+    folder.file("libonnxruntime_providers_cuda.so", b"");
+
+    let rustc = std::env::var_os("RUSTC").unwrap_or("rustc".into());
+    let source = folder.file("driver.rs", DRIVER.as_bytes());
+    for libraries in ["driver", "all"] {
+        fs::create_dir(folder.0.join(libraries)).unwrap();
+    }
+    let driver = folder.0.join("driver/libcuda.so.1");
+    let built = Command::new(rustc).args(["--edition=2024", "--crate-type=cdylib", "-o"]).arg(&driver).arg(&source).status().unwrap();
+    assert!(built.success());
+    fs::copy(&driver, folder.0.join("all/libcuda.so.1")).unwrap();
+    let nvidia = irc::backends::ort::cuda::LIBRARIES;
+    for name in nvidia {
+        fs::copy(&driver, folder.0.join("all").join(name)).unwrap();
+    }
+
+    // Where the system itself has some of them, they are not missing.
+    if irc::backends::ort::cuda::unloadable() == nvidia {
+        let nothing = row("none", "1", "13000");
+        assert!(nvidia.iter().all(|name| why(&nothing).contains(name)) && nothing["available"] == false, "{nothing}");
+        let driver = row("driver", "1", "13000");
+        assert!(nvidia.iter().all(|name| why(&driver).contains(name)) && !why(&driver).contains("driver"), "{driver}");
+        assert!(driver["help"][0].as_str().unwrap().contains("LD_LIBRARY_PATH"), "{driver}");
+    }
+    assert!(why(&row("all", "0", "13000")).ends_with("no CUDA-capable device is detected (CUDA error 100)"));
+    assert!(why(&row("all", "1", "12040")).contains("for CUDA 12.4, and 13.0 is the oldest"));
+    let two = row("all", "2", "13010");
+    assert!(two["available"] == true && two["cards"] == serde_json::json!(["Card 0", "Card 1"]) && two["version"] == "1.31.1", "{two}");
 }
 
 /// Writes a wheel with these files in it.

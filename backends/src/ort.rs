@@ -2,6 +2,7 @@
 //!
 //! Nothing of it is linked, so a program that never asks for this engine needs nothing of it.
 
+pub mod cuda;
 mod engine;
 pub mod runtime;
 mod session;

@@ -417,7 +417,7 @@ pub(super) struct SetupArgs {
     /// A wheel of onnxruntime, or with `--cuda` of onnxruntime-gpu, instead of a download
     #[arg(long, value_name = "WHEEL", value_hint = ValueHint::FilePath)]
     pub(super) from: Option<PathBuf>,
-    /// Print {ok, path, version, providers, sha256_checked, missing_for_cuda} instead
+    /// Print {ok, path, version, providers, sha256_checked, why_not_cuda} instead
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -581,12 +581,14 @@ Example:
   reference  available
   ort        not available  ONNX Runtime cannot be used: it is not installed;
                             run `irc setup ort`
-  ort CUDA   not available  this version of irc does not run on CUDA yet
+  ort CUDA   not available  ONNX Runtime cannot compute on CUDA: no build for it
+                            is set up; run `irc setup ort --cuda`
 
 The JSON object of `--json`:
   ok        true
-  backends  [{name, available, version, path, why, help: [text]}]: version,
-            path and why are null where there is none";
+  backends  [{name, available, version, path, cards: [name], why,
+            help: [text]}]: version, path and why are null where there is none,
+            and cards are NVIDIA's";
 
 const EXPLAIN_HELP: &str = "\
 Example:

@@ -14,6 +14,8 @@ struct Found {
     name: &'static str,
     version: Option<String>,
     path: Option<String>,
+    /// The cards that it computes on.
+    cards: Vec<String>,
     /// Why it is not available.
     why: Option<String>,
     /// What can be done about that.
@@ -22,16 +24,16 @@ struct Found {
 
 impl Found {
     fn available(name: &'static str, version: Option<String>) -> Found {
-        Found { name, version, path: None, why: None, help: vec![] }
+        Found { name, version, path: None, cards: vec![], why: None, help: vec![] }
     }
 
     fn missing(name: &'static str, why: impl Into<String>, help: Vec<String>) -> Found {
-        Found { name, version: None, path: None, why: Some(why.into()), help }
+        Found { name, version: None, path: None, cards: vec![], why: Some(why.into()), help }
     }
 
     fn row(&self) -> [String; 3] {
         let Some(why) = &self.why else {
-            let facts: Vec<&str> = self.version.iter().chain(&self.path).map(String::as_str).collect();
+            let facts: Vec<&str> = self.version.iter().chain(&self.path).chain(&self.cards).map(String::as_str).collect();
             return [self.name.to_owned(), "available".to_owned(), facts.join("  ")];
         };
         let help = self.help.first().map(|help| format!("; {help}")).unwrap_or_default();
@@ -44,6 +46,7 @@ impl Found {
             "available": self.why.is_none(),
             "version": self.version,
             "path": self.path,
+            "cards": self.cards,
             "why": self.why,
             "help": self.help,
         })
@@ -60,15 +63,24 @@ pub(super) fn backends(args: &JsonOnly, terminal: &Terminal) -> Outcome {
 
 #[cfg(feature = "ort")]
 fn ort() -> Found {
-    use irc_ir::diagnostic::Diagnostic;
-
     use crate::ort::{Library, library};
-    match library(None).and_then(|path| Library::open(&path)) {
-        Ok(library) => {
+    on_library("ort", library(None).and_then(|path| Library::open(&path)).map(|library| (library, vec![])))
+}
+
+#[cfg(feature = "ort")]
+fn cuda() -> Found {
+    use crate::ort::cuda::Cuda;
+    on_library("ort CUDA", Cuda::find(None).usable().map(|(library, cards)| (library.clone(), cards.to_vec())))
+}
+
+#[cfg(feature = "ort")]
+fn on_library(name: &'static str, found: Result<(crate::ort::Library, Vec<String>), irc_ir::diagnostic::Diagnostic>) -> Found {
+    match found {
+        Ok((library, cards)) => {
             let path = Some(library.path.display().to_string());
-            Found { path, ..Found::available("ort", Some(library.version)) }
+            Found { path, cards, ..Found::available(name, Some(library.version)) }
         }
-        Err(Diagnostic { message, help, .. }) => Found::missing("ort", message, help),
+        Err(error) => Found::missing(name, error.message, error.help),
     }
 }
 
@@ -77,6 +89,7 @@ fn ort() -> Found {
     Found::missing("ort", "this irc was built without the feature `ort`", vec![])
 }
 
+#[cfg(not(feature = "ort"))]
 fn cuda() -> Found {
-    Found::missing("ort CUDA", "this version of irc does not run on CUDA yet", vec![])
+    Found::missing("ort CUDA", "this irc was built without the feature `ort`", vec![])
 }

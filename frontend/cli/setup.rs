@@ -8,7 +8,7 @@ use super::{
     progress::ProgressDisplay,
     terminal::{Terminal, columns},
 };
-use crate::ort::{self, Target};
+use crate::ort::{self, Target, cuda::Cuda};
 
 pub(super) fn setup(args: &SetupArgs, terminal: &Terminal) -> Outcome {
     let SetupEngine::Ort = args.engine;
@@ -17,7 +17,7 @@ pub(super) fn setup(args: &SetupArgs, terminal: &Terminal) -> Outcome {
         let mut progress = ProgressDisplay::new(terminal);
         ort::setup(target, args.from.as_deref(), &mut |now| progress.show(now))?
     };
-    let missing = if args.cuda { library.missing_for_cuda() } else { vec![] };
+    let why_not_cuda = args.cuda.then(|| Cuda::find(Some(&library.path)).usable().err()).flatten();
     let unchecked = ort::unchecked(target);
     if args.json {
         return terminal.print_json(&json!({
@@ -26,7 +26,7 @@ pub(super) fn setup(args: &SetupArgs, terminal: &Terminal) -> Outcome {
             "version": library.version,
             "providers": library.providers,
             "sha256_checked": unchecked.is_none(),
-            "missing_for_cuda": missing,
+            "why_not_cuda": why_not_cuda.map(|error| error.message),
         }));
     }
     let mut rows = vec![["ONNX Runtime".to_owned(), library.version], ["library".to_owned(), library.path.display().to_string()]];
@@ -36,8 +36,9 @@ pub(super) fn setup(args: &SetupArgs, terminal: &Terminal) -> Outcome {
     if let Some(why) = unchecked {
         rows.push(["not checked".to_owned(), format!("{why}; it is taken as it is")]);
     }
-    if !missing.is_empty() {
-        rows.push(["not found".to_owned(), format!("{}: CUDA needs these", missing.join(", "))]);
+    if let Some(error) = why_not_cuda {
+        rows.push(["not yet".to_owned(), error.message]);
+        rows.extend(error.help.into_iter().map(|help| ["help".to_owned(), help]));
     }
     terminal.print(&columns(&rows))
 }
