@@ -340,8 +340,11 @@ fn a_cut_connection_leaves_nothing() {
         return skipped("the second half of a_cut_connection_leaves_nothing", &format!("pip cannot get onnxruntime: {}", error.message));
     }
     assert!(status == 0 && answer["version"] == "1.31.1" && answer["sha256_checked"] == true, "{answer}");
-    assert!(PathBuf::from(answer["path"].as_str().unwrap()).starts_with(folder.0.join("cache/runtimes")), "{answer}");
+    let path = PathBuf::from(answer["path"].as_str().unwrap());
+    assert!(path.starts_with(folder.0.join("cache/runtimes")), "{answer}");
     assert_eq!(fs::read_dir(folder.0.join("cache/tmp")).into_iter().flatten().count(), 0);
+    let (status, cleaned) = folder.irc(&["cache", "clean", "--json"], None);
+    assert!(status == 0 && cleaned["freed"].as_u64().unwrap() > 0 && !path.exists(), "{cleaned}");
 }
 
 /// Says it to the terminal itself, past what the test harness keeps to itself.
@@ -383,6 +386,15 @@ fn setup_brings_a_library() {
     fs::remove_file(&path).unwrap();
     fs::write(&path, "this is a text").unwrap();
     assert_eq!(folder.irc(&again, None).1["diagnostics"][0]["code"], "E0010");
-    let (status, cleaned) = folder.irc(&["cache", "clean", "--json"], None);
-    assert!(status == 0 && cleaned["freed"].as_u64().unwrap() > 0 && !path.exists(), "{cleaned}");
+    let (_, listed) = folder.irc(&["cache", "list", "--json"], None);
+    let runtime = &listed["runtimes"][0];
+    assert_eq!((&runtime["name"], &listed["models"]), (&"onnxruntime-1.31.1-cpu".into(), &Json::Array(vec![])));
+    let bytes: u64 = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    assert_eq!(runtime["bytes"], bytes);
+    let (status, wrong) = folder.irc(&["cache", "clean", "onnxruntime-1.31.1", "--json"], None);
+    let error = &wrong["diagnostics"][0];
+    assert!(status == 2 && error["code"] == "E4004" && error["help"].to_string().contains("onnxruntime-1.31.1-cpu"), "{wrong}");
+    let (status, cleaned) = folder.irc(&["cache", "clean", "onnxruntime-1.31.1-cpu", "--json"], None);
+    assert!(status == 0 && cleaned["freed"] == bytes && !path.parent().unwrap().exists(), "{cleaned}");
+    assert_eq!(folder.irc(&["cache", "list", "--json"], None).1["runtimes"], Json::Array(vec![]));
 }

@@ -84,7 +84,7 @@ pub(super) enum Command {
     /// Show the tokens of a prompt with their positions
     #[command(after_long_help = TOKENS_HELP)]
     Tokens(TokensArgs),
-    /// List or empty the folder in which models are kept
+    /// List or empty the folder in which models and libraries of engines are kept
     #[command(after_long_help = CACHE_HELP)]
     Cache(CacheArgs),
     /// Bring an engine that is not part of this program
@@ -208,9 +208,9 @@ pub(super) struct RunArgs {
     /// Print one JSON object at the end instead; logs go to standard error, too
     #[arg(long)]
     pub(super) json: bool,
-    /// What computes
-    #[arg(long, visible_alias = "engine", value_enum, default_value_t = BackendName::Rten)]
-    pub(super) backend: BackendName,
+    /// What computes: rten where it is not given
+    #[arg(long, visible_alias = "engine", value_enum)]
+    pub(super) backend: Option<BackendName>,
     /// With `--backend ort`: the library of ONNX Runtime, instead of IRC_ORT_LIBRARY or what `irc setup ort` brought
     #[cfg(feature = "ort")]
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
@@ -384,11 +384,11 @@ pub(super) struct CacheArgs {
 
 #[derive(Subcommand, Debug)]
 pub(super) enum CacheCommand {
-    /// What is in the cache
+    /// What is in the cache, with sizes
     List(JsonOnly),
-    /// Remove a model from the cache, or everything
+    /// Remove a model or a library of an engine from the cache, or everything
     Clean {
-        /// The model; everything if it is not given
+        /// Its name, as `irc cache list` shows it; everything if it is not given
         name: Option<String>,
         /// Print one JSON object instead
         #[arg(long)]
@@ -557,11 +557,19 @@ In a program a position is a number: `index(%h) {dim: 1, index: 1}`. In Rust it
 can be asked for by its text: `trace.position(\"Eiffel\")`.";
 
 const CACHE_HELP: &str = "\
-Models are kept in $IRC_CACHE, else $XDG_CACHE_HOME/irc, else ~/.cache/irc.
+Models and libraries of engines are kept in $IRC_CACHE, else
+$XDG_CACHE_HOME/irc, else ~/.cache/irc.
 
 Example:
   $ irc cache clean smollm2
-  652.9 MB are free again";
+  652.9 MB are free again
+  $ irc cache clean onnxruntime-1.31.1-cuda
+
+The JSON object of `irc cache list --json`:
+  ok        true
+  root      the folder
+  models    [{name, bytes, folder, damage}]: damage is null, or a text
+  runtimes  [{name, bytes, folder}]";
 
 #[cfg(feature = "ort")]
 const SETUP_HELP: &str = "\

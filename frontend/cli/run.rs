@@ -89,11 +89,12 @@ pub(super) fn run(args: &RunArgs, terminal: &Terminal) -> Outcome {
 }
 
 fn backend(args: &RunArgs) -> Outcome<Box<dyn Backend>> {
+    let backend = args.backend.unwrap_or(BackendName::Rten);
     #[cfg(feature = "ort")]
-    if args.ort_library.is_some() && args.backend != BackendName::Ort {
+    if args.ort_library.is_some() && backend != BackendName::Ort {
         return Err(Diagnostic::error(Code::E4004, "`--ort-library` is for the backend `ort`").help("add `--backend ort`").into());
     }
-    match (args.backend, args.threads) {
+    match (backend, args.threads) {
         (BackendName::Rten, threads) => Ok(Box::new(Driven::new(Rten::new(threads.map(usize::from))))),
         #[cfg(feature = "ort")]
         (BackendName::Ort, threads) => ort(args.ort_library.as_deref(), threads.map(usize::from)),

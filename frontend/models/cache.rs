@@ -1,4 +1,4 @@
-//! Where models are kept once they are in the form that the engines read.
+//! Where models are kept once they are in the form that the engines read, and the libraries of engines.
 //!
 //! ```text
 //! models/smollm2-b179c9523d0e6a0f/    complete models, each with its manifest
@@ -262,6 +262,17 @@ pub struct Entry {
     pub model: Result<CachedModel, Diagnostic>,
 }
 
+/// One folder below `runtimes/`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Runtime {
+    /// The engine, its version and what it is built for: `onnxruntime-1.31.1-cpu`.
+    pub name: String,
+    /// The folder.
+    pub folder: PathBuf,
+    /// All its files together.
+    pub bytes: u64,
+}
+
 /// The cache folder.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cache {
@@ -312,6 +323,13 @@ impl Cache {
         Ok(folders.map(entry).collect())
     }
 
+    /// Everything below `runtimes/`, by name.
+    pub fn list_runtimes(&self) -> Result<Vec<Runtime>, Diagnostic> {
+        let folders = children(&self.runtimes())?.into_iter().filter(|path| path.is_dir());
+        let named = |folder: &PathBuf| Some(folder.file_name()?.to_str()?.to_owned());
+        Ok(folders.filter_map(|folder| Some(Runtime { name: named(&folder)?, bytes: size_of(&folder), folder })).collect())
+    }
+
     /// The model that was fetched last under this name; an error where there is one, but damaged.
     pub fn find(&self, name: &str) -> Result<Option<CachedModel>, Diagnostic> {
         let prefix = format!("{name}-");
@@ -340,9 +358,15 @@ impl Cache {
         Ok(freed)
     }
 
-    /// Removes all models and what dead processes have left; the bytes that became free.
+    /// Removes the runtime called `name`; the bytes that became free.
+    pub fn remove_runtime(&self, name: &str) -> Result<u64, Diagnostic> {
+        let mut named = self.list_runtimes()?.into_iter().filter(|runtime| runtime.name == name);
+        named.next().map_or(Ok(0), |runtime| self.remove_folder(&runtime.folder))
+    }
+
+    /// Removes all models, all runtimes and what dead processes have left; the bytes that became free.
     ///
-    /// A model that another process is fetching at the moment stays.
+    /// What another process is fetching at the moment stays.
     pub fn clean(&self) -> Result<u64, Diagnostic> {
         let mut freed = self.sweep()?;
         remove(&self.root.join(DIGESTS))?;
