@@ -1,4 +1,5 @@
-//! What a forward pass of SmolLM2 costs: `cargo bench --bench forward [-- ROUNDS]`; on ONNX Runtime with `-- ort`.
+//! What a forward pass of SmolLM2 costs: `cargo bench --bench forward [-- ROUNDS]`; on ONNX Runtime with `-- ort`; a few
+//! programs on any engine with `-- programs ENGINE DEVICE PRECISION`.
 //!
 //! CPU time of all threads, in paired interleaved runs; ratios are medians with quartiles. The peer is the same model as one
 //! ONNX graph with rten's own fused attention. Start-up and memory are measured in processes of their own.
@@ -6,6 +7,7 @@
 #[cfg(feature = "ort")]
 mod onnx_runtime;
 mod paired;
+mod programs;
 mod whole_graph;
 
 use std::{collections::BTreeMap, env, fs, process::Command, time::Instant};
@@ -28,6 +30,10 @@ fn main() {
         Ok(model) => model,
         Err(error) => return println!("SKIPPED: SmolLM2 is not here: {error}"),
     };
+    if let Some(at) = args.iter().position(|arg| arg == "programs") {
+        let words: Vec<&str> = args[at + 1..].iter().take(3).map(String::as_str).collect();
+        return programs::measure(&model, &words, rounds);
+    }
     #[cfg(feature = "ort")]
     if args.iter().any(|arg| arg == "ort") {
         return onnx_runtime::measure(&model, rounds);

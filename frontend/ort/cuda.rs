@@ -23,6 +23,10 @@ pub enum Cuda {
     },
 }
 
+/// Where the libraries of NVIDIA come from.
+const HAVE_THEM: &str = "CUDA 13 and cuDNN 9 have them, as do pip's `nvidia-cuda-runtime~=13.0`, `nvidia-curand~=10.0` and \
+    `nvidia-cudnn-cu13~=9.0`; LD_LIBRARY_PATH names the folders that they are in";
+
 /// What computes where nobody says what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DefaultEngine {
@@ -61,7 +65,7 @@ impl Cuda {
         }
         if !missing.is_empty() {
             why.push(format!("{} cannot be loaded", missing.join(", ")));
-            help.push("CUDA 13 and cuDNN 9 have them; LD_LIBRARY_PATH names folders that the system does not look into".to_owned());
+            help.push(HAVE_THEM.to_owned());
         }
         match cards {
             Ok(cards) if why.is_empty() => Ok((library, cards)),
