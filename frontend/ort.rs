@@ -46,7 +46,7 @@ impl Target {
     fn wheel_bytes(self) -> u64 {
         match self {
             Target::Cpu => 23_753_652,
-            Target::Cuda => 255_600_000,
+            Target::Cuda => 255_569_273,
         }
     }
 

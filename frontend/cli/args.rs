@@ -574,12 +574,13 @@ The JSON object of `irc cache list --json`:
 #[cfg(feature = "ort")]
 const SETUP_HELP: &str = "\
 Downloads ONNX Runtime with `python3 -m pip download` and keeps its library in
-the cache; nothing is installed. Of a library of your own the path is enough:
+the cache; nothing is installed. Libraries with another SHA-256 than was
+published are refused. Of a library of your own the path is enough:
 `irc run --engine ort --ort-library PATH`, or IRC_ORT_LIBRARY.
 
 Examples:
   $ irc setup ort
-  $ irc setup ort --from onnxruntime-1.31.1-cp311-cp311-linux_x86_64.whl
+  $ irc setup ort --from onnxruntime-1.31.1-cp312-cp312-macosx_14_0_arm64.whl
   $ irc setup ort --cuda";
 
 const BACKENDS_HELP: &str = "\
