@@ -25,7 +25,7 @@ mod bits;
 mod cancel;
 mod failures;
 mod models;
-mod program;
+pub mod program;
 mod programs;
 mod values;
 
@@ -39,7 +39,7 @@ use irc_ir::{code::Code, diagnostic::Diagnostic};
 
 use crate::{Backend, reference::Reference};
 
-pub use models::{llama, odd};
+pub use models::{VOCABULARY, handle, llama, odd, weights};
 
 /// How much is checked.
 #[derive(Clone, PartialEq, Eq, Debug)]

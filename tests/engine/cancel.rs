@@ -10,7 +10,7 @@ use irc::{
     ir::{code::Code, diagnostic::Diagnostic, tensor::Tensor},
 };
 
-use crate::support::{Program, Random, llama, same_bits};
+use crate::support::{Dice, Program, ids, llama, same_bits};
 
 /// What happens to the calls of an engine.
 struct Calls {
@@ -57,14 +57,14 @@ fn no_further_chunk_runs() {
     let engine = Driven::new(Interrupted { inner: Rten::new(Some(1)), calls: calls.clone() });
     let mut program = Program::new(llama());
     // Four chunks of each stage.
-    let forward = program.forward(&Random(91).ids(2, 110));
+    let forward = program.forward(&ids(2, 110, &mut Dice::new(91)));
     for hook in ["model.layers.1.output", "lm_head.output"] {
         let value = program.read(forward, hook);
         program.save(hook, value);
     }
     let run = |cancel: &Cancel| -> (Result<Outcome, Diagnostic>, usize) {
         calls.count.store(0, Ordering::Relaxed);
-        let result = program.try_run_for(&engine, &mut Functions::new(|_| {}).with_cancel(cancel));
+        let result = program.run_for(&engine, &mut Functions::new(|_| {}).with_cancel(cancel));
         (result, calls.count.load(Ordering::Relaxed))
     };
     let (before, all) = run(&Cancel::new());

@@ -7,7 +7,7 @@ use irc::{
     ir::{code::Code, diagnostic::Diagnostic, model::RotaryShape, tensor::Tensor},
 };
 
-use crate::support::{Program, Random, config, engine, llama, names, weights};
+use crate::support::{Dice, Program, check, config, engine, hooks, ids, llama, weights};
 
 fn backends() -> [&'static dyn Backend; 2] {
     [engine(), &Reference]
@@ -49,12 +49,12 @@ impl LoadedModel for BrokenModel {
 #[test]
 fn the_engines_error_is_the_programs() {
     let mut program = Program::new(llama());
-    let forward = program.forward(&Random(83).ids(1, 100));
+    let forward = program.forward(&ids(1, 100, &mut Dice::new(83)));
     let logits = program.read(forward, "lm_head.output");
     program.save("logits", logits);
     for calls in 0..14 {
         let broken = Driven::new(Broken { inner: Rten::new(Some(1)), calls });
-        let error = program.try_run(&broken).expect_err("the engine stops");
+        let error = program.run(&broken).expect_err("the engine stops");
         assert_eq!((error.code, error.message.as_str()), (Code::E4003, "the engine is out of breath"), "after {calls} calls");
     }
 }
@@ -90,10 +90,10 @@ impl LoadedModel for Lazy {
 fn engines_that_break_their_word_are_errors() {
     for how in 0..4 {
         let mut program = Program::new(llama());
-        let forward = program.forward(&Random(84).ids(1, 3));
+        let forward = program.forward(&ids(1, 3, &mut Dice::new(84)));
         let logits = program.read(forward, "model.layers.0.output");
         program.save("logits", logits);
-        let error = program.try_run(&Driven::new(Lazy(how))).expect_err("the engine is lazy");
+        let error = program.run(&Driven::new(Lazy(how))).expect_err("the engine is lazy");
         assert_eq!(error.code, Code::E4003, "{error:?}");
     }
 }
@@ -116,11 +116,11 @@ fn wrong_weights_are_named() {
             let handle = Handle { spec: spec.clone(), weights: Weights::from_tensors(some) };
             assert!(handle.weights.check(&spec).is_err());
             let mut program = Program::new(&handle);
-            let forward = program.forward(&Random(85).ids(1, 3));
+            let forward = program.forward(&ids(1, 3, &mut Dice::new(85)));
             let logits = program.read(forward, "lm_head.output");
             program.save("logits", logits);
             for backend in backends() {
-                let error = program.try_run(backend).expect_err("the weight is wrong");
+                let error = program.run(backend).expect_err("the weight is wrong");
                 assert_eq!(error.code, Code::E0012, "{name}: {error:?}");
                 assert!(error.message.contains(name) && !error.labels.is_empty(), "{name}: {error:?}");
             }
@@ -128,7 +128,7 @@ fn wrong_weights_are_named() {
     }
     // A model that the program names and nobody brought.
     let mut program = Program::new(llama());
-    let forward = program.forward(&Random(86).ids(1, 3));
+    let forward = program.forward(&ids(1, 3, &mut Dice::new(86)));
     let logits = program.read(forward, "lm_head.output");
     program.save("logits", logits);
     let verified = program.verified();
@@ -145,13 +145,13 @@ fn one_set_of_weights_for_two_specs() {
     let other = irc::models::llama::LlamaConfig { rotary: RotaryShape::new(10.0, 8), rms_norm_eps: 0.5, ..config() };
     let second = Handle { spec: Arc::new(other.spec().expect("the configuration is right")), weights: first.weights.clone() };
     let mut program = Program::new(first).with("n", &second);
-    let ids = program.constant(&Random(87).ids(1, 6));
+    let ids = program.constant(&ids(1, 6, &mut Dice::new(87)));
     for model in ["m", "n"] {
         let forward = program.forward_on(model, ids);
-        for hook in names(first) {
+        for hook in hooks(first) {
             let value = program.read(forward, &hook);
             program.save(format!("{model} {hook}"), value);
         }
     }
-    program.check("two specs");
+    check(&program, "two specs");
 }

@@ -2,7 +2,7 @@
 
 use irc::ir::{op::Op, tensor::Tensor};
 
-use crate::support::{Program, Random, llama};
+use crate::support::{Dice, Program, check, ids, llama};
 
 /// Hooks that have one value as long as nothing is set, set apart from each other.
 #[test]
@@ -17,13 +17,13 @@ fn hooks_of_one_value_are_set_apart() {
     for hooks in together {
         for set in 1..1u32 << hooks.len() {
             for constant in [false, true] {
-                let mut random = Random(13 + u64::from(set));
+                let mut dice = Dice::new(13 + u64::from(set));
                 let mut program = Program::new(llama());
-                let mut forward = program.forward(&random.ids(1, 4));
+                let mut forward = program.forward(&ids(1, 4, &mut dice));
                 for (_, hook) in hooks.iter().enumerate().filter(|(at, _)| set >> at & 1 == 1) {
                     let hook = format!("model.{hook}");
                     let value = program.read(forward, &hook);
-                    let new = if constant { program.like(value, &mut random) } else { program.changed(value) };
+                    let new = if constant { program.like(value, &mut dice) } else { program.changed(value) };
                     forward = program.write(forward, &hook, new);
                 }
                 let logits = program.read(forward, "lm_head.output");
@@ -32,7 +32,7 @@ fn hooks_of_one_value_are_set_apart() {
                     let value = program.read(forward, &format!("model.{hook}"));
                     program.save(hook, value);
                 }
-                program.check(&format!("{hooks:?}, {set:b}, constant {constant}"));
+                check(&program, &format!("{hooks:?}, {set:b}, constant {constant}"));
             }
         }
     }
@@ -42,7 +42,7 @@ fn hooks_of_one_value_are_set_apart() {
 #[test]
 fn logit_lens() {
     let mut program = Program::new(llama());
-    let forward = program.forward(&Random(16).ids(1, 6));
+    let forward = program.forward(&ids(1, 6, &mut Dice::new(16)));
     for layer in 0..3 {
         let residual = program.read(forward, &format!("model.layers.{layer}.output"));
         let last = program.op(Op::Index { dim: 1, index: -1 }, [residual]);
@@ -54,7 +54,7 @@ fn logit_lens() {
     }
     let logits = program.read(forward, "lm_head.output");
     program.save("logits", logits);
-    let outcome = program.check("lens");
+    let outcome = check(&program, "lens");
     let [all, logits] = ["all 2", "logits"].map(|name| crate::support::tensor(&outcome, name));
     assert!(all.same_bits(logits), "the lens after the last layer is the model's own output");
     // An empty part is a value, too.
@@ -62,5 +62,5 @@ fn logit_lens() {
     let given = program.constant(&Tensor::new([2, 0, 32], Vec::<f32>::new()));
     let layer = program.apply("model.layers.1", given);
     program.save("it", layer);
-    program.check("no tokens");
+    check(&program, "no tokens");
 }

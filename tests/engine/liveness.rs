@@ -16,7 +16,7 @@ use irc::{
     },
 };
 
-use crate::support::{Program, Random, llama, names, odd};
+use crate::support::{Dice, Program, check, hooks, ids, llama, odd, run};
 
 /// The nodes of the model that an engine computed, call by call.
 type Computed = Arc<Mutex<Vec<BTreeSet<NodeId>>>>;
@@ -92,7 +92,7 @@ impl LoadedModel for WitnessModel {
 fn watch(program: &Program) -> (irc::backends::Report, Vec<usize>) {
     let computed = Computed::default();
     let engine = Driven::new(Witness { inner: Rten::new(Some(1)), computed: computed.clone() });
-    let outcome = program.try_run(&engine).expect("it runs");
+    let outcome = program.run(&engine).expect("it runs");
     // What was only copied is of any class.
     assert!(outcome.report.engine_calls == 0 || outcome.report.numeric_class == "witness");
     let calls = computed.lock().expect("the run is over");
@@ -109,12 +109,12 @@ fn count(counts: &[usize], model: &Handle, hook: &str) -> usize {
 }
 
 fn saved(set: &[&str], read: &[&str]) -> Program {
-    let mut random = Random(70);
+    let mut dice = Dice::new(70);
     let mut program = Program::new(llama());
-    let mut forward = program.forward(&random.ids(1, 5));
+    let mut forward = program.forward(&ids(1, 5, &mut dice));
     for hook in set {
         let value = program.read(forward, hook);
-        let new = program.like(value, &mut random);
+        let new = program.like(value, &mut dice);
         forward = program.write(forward, hook, new);
     }
     for hook in read {
@@ -150,9 +150,9 @@ fn only_what_is_needed_runs() {
     // A program that asks no model for anything runs none.
     let mut program = Program::new(model);
     let two = program.number(2.0);
-    program.forward(&Random(1).ids(1, 3));
+    program.forward(&ids(1, 3, &mut Dice::new(1)));
     program.save("two", two);
-    let report = program.run().report;
+    let report = run(&program).report;
     assert_eq!((report.forwards, report.stages_run, report.stages_whole, report.engine_calls), (0, 0, 0, 0));
 }
 
@@ -191,18 +191,18 @@ fn what_is_set_is_not_computed() {
 /// Tokens that come from another forward are not needed where nobody looks at them.
 #[test]
 fn unread_tokens_cost_nothing() {
-    let mut random = Random(71);
+    let mut dice = Dice::new(71);
     let mut program = Program::new(llama());
-    let first = program.forward(&random.ids(1, 4));
+    let first = program.forward(&ids(1, 4, &mut dice));
     let logits = program.read(first, "lm_head.output");
     let ids = program.op(Op::Argmax { dim: Some(-1), keepdim: false }, [logits]);
     let second = program.forward_on("m", ids);
     let value = program.read(second, "model.embed_tokens.output");
-    let new = program.like(value, &mut random);
+    let new = program.like(value, &mut dice);
     let second = program.write(second, "model.embed_tokens.output", new);
     let last = program.read(second, "model.layers.0.output");
     program.save("last", last);
-    program.check("set embeddings");
+    check(&program, "set embeddings");
     let (report, counts) = watch(&program);
     assert_eq!(count(&counts, llama(), "lm_head.output"), 0);
     // Attention and what is around it; setting the embeddings computes nothing.
@@ -213,7 +213,7 @@ fn unread_tokens_cost_nothing() {
 fn shared_prefixes_run_once() {
     // Equal traces are one.
     let mut program = Program::new(llama());
-    let ids = Random(72).ids(1, 5);
+    let ids = ids(1, 5, &mut Dice::new(72));
     for at in 0..10 {
         let forward = program.forward(&ids);
         let logits = program.read(forward, "lm_head.output");
@@ -233,7 +233,7 @@ fn shared_prefixes_run_once() {
         let logits = program.read(forward, "lm_head.output");
         program.save(at.to_string(), logits);
     }
-    program.check("a sweep");
+    check(&program, "a sweep");
     let (report, counts) = watch(&program);
     assert_eq!(count(&counts, llama(), "model.layers.2.mlp.output"), 1);
     assert!(report.engine_calls <= 9, "the ten heads travel together: {report:?}");
@@ -243,15 +243,15 @@ fn shared_prefixes_run_once() {
 #[test]
 fn engines_are_asked_as_agreed() {
     for model in [llama(), odd()] {
-        for hook in names(model) {
+        for hook in hooks(model) {
             for (batch, length) in [(1, 1), (1, 70)] {
-                let mut random = Random(73);
+                let mut dice = Dice::new(73);
                 let mut program = Program::new(model);
-                let forward = program.forward(&random.ids(batch, length));
+                let forward = program.forward(&ids(batch, length, &mut dice));
                 let value = program.read(forward, &hook);
                 let new = program.changed(value);
                 let set = program.write(forward, &hook, new);
-                let after = program.read(set, names(model).last().expect("models have hooks"));
+                let after = program.read(set, hooks(model).last().expect("models have hooks"));
                 program.save("after", after);
                 let before = program.read(forward, &hook);
                 program.save("before", before);

@@ -9,7 +9,7 @@ use irc::{
     },
 };
 
-use crate::support::{Program, Random, engine, llama, odd, tensor};
+use crate::support::{Dice, Program, check, engine, ids, llama, odd, tensor};
 
 fn last(program: &mut Program, value: NodeId) -> NodeId {
     program.op(Op::Slice { dim: 1, start: Some(-1), end: None, step: 1 }, [value])
@@ -22,7 +22,7 @@ fn with_last(program: &mut Program, whole: NodeId, part: NodeId) -> NodeId {
 /// Late into early and early into late, between prompts of different length.
 #[test]
 fn patches_between_forwards() {
-    let mut random = Random(100);
+    let mut dice = Dice::new(100);
     for (from, into) in [
         ("layers.2.output", "layers.0.input"),
         ("layers.0.output", "layers.2.input"),
@@ -32,7 +32,7 @@ fn patches_between_forwards() {
         ("layers.2.self_attn.output", "layers.0.self_attn.input"),
     ] {
         let mut program = Program::new(llama());
-        let (a, b) = (program.forward(&random.ids(1, 6)), program.forward(&random.ids(1, 9)));
+        let (a, b) = (program.forward(&ids(1, 6, &mut dice)), program.forward(&ids(1, 9, &mut dice)));
         let source = program.read(a, &format!("model.{from}"));
         let part = last(&mut program, source);
         let hook = format!("model.{into}");
@@ -42,14 +42,14 @@ fn patches_between_forwards() {
         for (name, forward) in [("a", a), ("b", b), ("patched", patched)] {
             program.save_all(forward, &format!("{name} "));
         }
-        program.check(&format!("{from} into {into}"));
+        check(&program, &format!("{from} into {into}"));
     }
 }
 
 /// Each layer's output set to a function of itself as earlier writes left it: seen by the next, which is seen by the next.
 #[test]
 fn chains_over_all_layers() {
-    let mut random = Random(101);
+    let mut dice = Dice::new(101);
     let hooks = [
         "model.embed_tokens.output",
         "model.layers.0.self_attn.z",
@@ -62,7 +62,7 @@ fn chains_over_all_layers() {
         "lm_head.input",
     ];
     let mut program = Program::new(llama());
-    let base = program.forward(&random.ids(2, 4));
+    let base = program.forward(&ids(2, 4, &mut dice));
     let mut forward = base;
     for hook in hooks {
         let (before, plain) = (program.read(forward, hook), program.read(base, hook));
@@ -73,16 +73,16 @@ fn chains_over_all_layers() {
         program.save(hook, after);
     }
     program.save_all(forward, "after ");
-    let outcome = program.check("a chain");
+    let outcome = check(&program, "a chain");
     assert!(!tensor(&outcome, "lm_head.input").same_bits(tensor(&outcome, "model.embed_tokens.output")));
 }
 
 /// Writes on a write, on a hook before an earlier write, and many in one stage.
 #[test]
 fn writes_on_writes() {
-    let mut random = Random(102);
+    let mut dice = Dice::new(102);
     let mut program = Program::new(llama());
-    let base = program.forward(&random.ids(1, 5));
+    let base = program.forward(&ids(1, 5, &mut dice));
     let mut forward = base;
     let stage = [
         "up_proj.output",
@@ -107,21 +107,21 @@ fn writes_on_writes() {
         program.save(format!("{at} logits"), logits);
         program.save_all(forward, &format!("{at} "));
     }
-    program.check("writes on writes");
+    check(&program, "writes on writes");
     // The same hooks overwritten by constants, so that some writes hide others; only the end is looked at.
     for seed in 0..60 {
-        let mut random = Random(seed);
+        let mut dice = Dice::new(seed);
         let mut program = Program::new(llama());
-        let mut forward = program.forward(&random.ids(1, 2));
-        for _ in 0..2 + random.below(4) {
-            let hook = format!("model.layers.{}.mlp.{}", random.below(2), random.pick(&stage));
+        let mut forward = program.forward(&ids(1, 2, &mut dice));
+        for _ in 0..2 + dice.below(4) {
+            let hook = format!("model.layers.{}.mlp.{}", dice.below(2), dice.pick(&stage));
             let value = program.read(forward, &hook);
-            let new = program.like(value, &mut random);
+            let new = program.like(value, &mut dice);
             forward = program.write(forward, &hook, new);
         }
         let logits = program.read(forward, "model.layers.1.output");
         program.save("out", logits);
-        program.check(&format!("constants, seed {seed}"));
+        check(&program, &format!("constants, seed {seed}"));
     }
 }
 
@@ -129,7 +129,7 @@ fn writes_on_writes() {
 fn conditions() {
     for limit in [-1e9f32, 0.0, 1e9] {
         let mut program = Program::new(llama());
-        let forward = program.forward(&Random(103).ids(2, 4));
+        let forward = program.forward(&ids(2, 4, &mut Dice::new(103)));
         let hook = "model.layers.1.output";
         let old = program.read(forward, hook);
         let new = program.changed(old);
@@ -141,7 +141,7 @@ fn conditions() {
         let forward = program.write(forward, hook, chosen);
         let logits = program.read(forward, "lm_head.output");
         program.save("logits", logits);
-        program.check("a condition");
+        check(&program, "a condition");
     }
 }
 
@@ -149,7 +149,7 @@ fn conditions() {
 #[test]
 fn two_models() {
     let mut program = Program::new(llama()).with("n", odd());
-    let ids = program.constant(&Random(104).ids(1, 5));
+    let ids = program.constant(&ids(1, 5, &mut Dice::new(104)));
     let first = program.forward_on("m", ids);
     let logits = program.read(first, "lm_head.output");
     let next = program.op(Op::Argmax { dim: Some(-1), keepdim: false }, [logits]);
@@ -162,14 +162,14 @@ fn two_models() {
     let first = program.write(first, "model.layers.1.output", steered);
     let after = program.read(first, "lm_head.output");
     [("next", next), ("head", head), ("after", after)].into_iter().for_each(|(name, value)| program.save(name, value));
-    program.check("two models");
+    check(&program, "two models");
 }
 
 /// Generation without a cache: each forward takes what the last one said.
 #[test]
 fn tokens_of_tokens() {
     let mut program = Program::new(llama());
-    let mut ids = program.constant(&Random(105).ids(1, 3));
+    let mut ids = program.constant(&ids(1, 3, &mut Dice::new(105)));
     for step in 0..5 {
         let forward = program.forward_on("m", ids);
         let logits = program.read(forward, "lm_head.output");
@@ -178,14 +178,14 @@ fn tokens_of_tokens() {
         ids = program.op(Op::Cat { dim: 1 }, [ids, next]);
         program.save(format!("ids {step}"), ids);
     }
-    program.check("generation");
+    check(&program, "generation");
 }
 
 /// Logs come in the order of the program, before later saves run out of tensors.
 #[test]
 fn effects_keep_their_order() {
     let mut program = Program::new(llama());
-    let forward = program.forward(&Random(106).ids(1, 3));
+    let forward = program.forward(&ids(1, 3, &mut Dice::new(106)));
     let hooks = ["lm_head.output", "model.layers.0.output", "model.layers.2.mlp.output", "model.layers.0.output"];
     for hook in hooks {
         let value = program.read(forward, hook);

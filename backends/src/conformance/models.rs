@@ -16,8 +16,8 @@ use irc_ir::{
 
 use crate::{Handle, weights::Weights};
 
-/// The number of token ids of both models.
-pub(super) const VOCABULARY: usize = 50;
+/// The number of token ids of the suite's models.
+pub const VOCABULARY: usize = 50;
 
 /// Both models, with their names and the hook of their logits.
 pub(super) fn all() -> [(&'static str, &'static Handle, &'static str); 2] {
@@ -121,13 +121,14 @@ fn odd_spec() -> ModelSpec {
     m.finish(logits).expect("the model is right")
 }
 
-fn handle(spec: ModelSpec, seed: u64) -> Handle {
+/// A model with the [`weights`] of a seed.
+pub fn handle(spec: ModelSpec, seed: u64) -> Handle {
     let weights = Weights::from_tensors(weights(&spec, seed));
     Handle { spec: Arc::new(spec), weights }
 }
 
 /// Weights such that every hook matters: norms near one, matrices that keep the size of what they multiply.
-pub(super) fn weights(spec: &ModelSpec, seed: u64) -> BTreeMap<Name, Tensor> {
+pub fn weights(spec: &ModelSpec, seed: u64) -> BTreeMap<Name, Tensor> {
     let mut dice = Dice::new(seed);
     let weight = |decl: &irc_ir::model::WeightDecl| {
         let shape: Vec<usize> = decl.ty.shape.iter().filter_map(|dim| dim.as_usize()).collect();

@@ -1,7 +1,8 @@
-//! Programs written node by node, and how their results are compared.
+//! Programs written node by node, and how their results are compared: for the suite, and for tests of one's own that ask of a
+//! backend what the suite does not.
 
 use irc_ir::{
-    diagnostic::Span,
+    diagnostic::{Diagnostic, Span},
     eval::Value,
     graph::{Effect, EffectKind, Graph, ModelDecl, NodeId},
     infer::{Models, infer},
@@ -12,29 +13,41 @@ use irc_ir::{
     verify::{Verified, verify},
 };
 
-use super::{Trouble, models::VOCABULARY};
+use super::{Trouble, VOCABULARY};
 use crate::{Backend, Handle, Handles, Outcome, host::Host, reference::Reference};
 
-/// A program on the model `m`. The nodes are right by the suite's own making; the place of each is its number.
+/// A program on the model `m`, and others where there are any. The place of each node is its number, so that tests can ask
+/// where an error points.
+///
+/// It is for programs that are right by their makers' doing: all its functions panic where types do not fit.
 #[derive(Clone)]
-pub(super) struct Program {
-    pub(super) graph: Graph,
-    handles: Handles,
+pub struct Program {
+    /// The nodes and effects.
+    pub graph: Graph,
+    /// The models, by their names in the program.
+    pub handles: Handles,
     types: Vec<Type>,
 }
 
 impl Program {
-    pub(super) fn new(model: &Handle) -> Program {
-        let mut graph = Graph::new("conformance");
-        graph.models.push(ModelDecl { name: "m".into(), reference: "m".into(), span: Span::None });
-        Program { graph, handles: [("m".into(), model.clone())].into(), types: vec![] }
+    /// A program without nodes on the model `m`.
+    pub fn new(model: &Handle) -> Program {
+        Program { graph: Graph::new("test"), handles: Handles::new(), types: vec![] }.with("m", model)
+    }
+
+    /// The program with another model.
+    pub fn with(mut self, name: &str, model: &Handle) -> Program {
+        self.graph.models.push(ModelDecl { name: name.into(), reference: name.into(), span: Span::None });
+        self.handles.insert(name.into(), model.clone());
+        self
     }
 
     fn models(&self) -> Models {
         self.handles.iter().map(|(name, handle)| (name.clone(), handle.spec.clone())).collect()
     }
 
-    pub(super) fn op(&mut self, op: Op, operands: impl IntoIterator<Item = NodeId>) -> NodeId {
+    /// Adds a node.
+    pub fn op(&mut self, op: Op, operands: impl IntoIterator<Item = NodeId>) -> NodeId {
         let operands: Vec<NodeId> = operands.into_iter().collect();
         let types: Vec<&Type> = operands.iter().map(|id| &self.types[id.index()]).collect();
         let ty = infer(&op, &types, &self.models()).unwrap_or_else(|error| panic!("{op:?} of {types:?}: {error:?}"));
@@ -43,87 +56,140 @@ impl Program {
         self.graph.add(op, operands, Span::text(at, at + 1))
     }
 
-    fn tensor_type(&self, id: NodeId) -> (DType, Vec<usize>) {
+    /// The sizes of a tensor.
+    pub fn shape(&self, id: NodeId) -> Vec<usize> {
         let ty = self.types[id.index()].as_tensor().expect("a tensor");
-        (ty.dtype, ty.shape.iter().filter_map(|dim| dim.as_usize()).collect())
+        ty.shape.iter().filter_map(|dim| dim.as_usize()).collect()
     }
 
-    pub(super) fn constant(&mut self, tensor: &Tensor) -> NodeId {
+    /// The element type of a tensor.
+    pub fn dtype(&self, id: NodeId) -> DType {
+        self.types[id.index()].as_tensor().expect("a tensor").dtype
+    }
+
+    /// A constant.
+    pub fn constant(&mut self, tensor: &Tensor) -> NodeId {
         self.op(Op::Const { value: tensor.into() }, [])
     }
 
-    pub(super) fn forward(&mut self, ids: &Tensor) -> NodeId {
-        let tokens = self.constant(ids);
-        self.op(Op::Forward { model: "m".into() }, [tokens])
+    /// A constant number.
+    pub fn number(&mut self, value: f32) -> NodeId {
+        self.constant(&Tensor::scalar(value))
     }
 
-    pub(super) fn read(&mut self, forward: NodeId, hook: &str) -> NodeId {
+    /// A forward of `m` on these token ids, i64 [batch, tokens].
+    pub fn forward(&mut self, ids: &Tensor) -> NodeId {
+        let tokens = self.constant(ids);
+        self.forward_on("m", tokens)
+    }
+
+    /// A forward of a model.
+    pub fn forward_on(&mut self, model: &str, tokens: NodeId) -> NodeId {
+        self.op(Op::Forward { model: model.into() }, [tokens])
+    }
+
+    /// What a forward shows at a hook.
+    pub fn read(&mut self, forward: NodeId, hook: &str) -> NodeId {
         self.op(Op::Read { hook: hook.into() }, [forward])
     }
 
-    pub(super) fn write(&mut self, forward: NodeId, hook: &str, value: NodeId) -> NodeId {
+    /// A forward in which a hook is set.
+    pub fn write(&mut self, forward: NodeId, hook: &str, value: NodeId) -> NodeId {
         self.op(Op::Write { hook: hook.into() }, [forward, value])
     }
 
-    /// Half the value and a bit, or for token ids the next ones.
-    pub(super) fn changed(&mut self, value: NodeId) -> NodeId {
-        let (first, then, [a, b]) = match self.tensor_type(value).0 {
-            DType::I64 => (Op::Add {}, Op::Minimum {}, [Tensor::scalar(1i64), Tensor::scalar(VOCABULARY as i64 - 1)]),
-            _ => (Op::Mul {}, Op::Add {}, [Tensor::scalar(0.5f32), Tensor::scalar(0.125f32)]),
-        };
-        let (a, b) = (self.constant(&a), self.constant(&b));
-        let value = self.op(first, [value, a]);
-        self.op(then, [value, b])
+    /// A module of `m` on a value.
+    pub fn apply(&mut self, module: &str, value: NodeId) -> NodeId {
+        self.op(Op::Apply { model: "m".into(), module: module.into() }, [value])
     }
 
-    /// A constant of a value's type.
-    pub(super) fn like(&mut self, value: NodeId, dice: &mut Dice) -> NodeId {
-        let (dtype, shape) = self.tensor_type(value);
-        let tensor = random(dtype, &shape, dice);
+    /// The sum of two values.
+    pub fn add(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        self.op(Op::Add {}, [a, b])
+    }
+
+    /// The product of two values.
+    pub fn mul(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        self.op(Op::Mul {}, [a, b])
+    }
+
+    /// Half the value and a bit, or for token ids the next ones.
+    pub fn changed(&mut self, value: NodeId) -> NodeId {
+        if self.dtype(value) == DType::I64 {
+            let (one, last) = (self.constant(&Tensor::scalar(1i64)), self.constant(&Tensor::scalar(VOCABULARY as i64 - 1)));
+            let next = self.add(value, one);
+            return self.op(Op::Minimum {}, [next, last]);
+        }
+        let (half, bit) = (self.number(0.5), self.number(0.125));
+        let scaled = self.mul(value, half);
+        self.add(scaled, bit)
+    }
+
+    /// A random constant of a value's type.
+    pub fn like(&mut self, value: NodeId, dice: &mut Dice) -> NodeId {
+        let tensor = random(self.dtype(value), &self.shape(value), dice);
         self.constant(&tensor)
     }
 
-    pub(super) fn save(&mut self, name: impl AsRef<str>, value: NodeId) {
+    /// Saves a value.
+    pub fn save(&mut self, name: impl AsRef<str>, value: NodeId) {
         let kind = EffectKind::Save { name: name.as_ref().into() };
         self.graph.effects.push(Effect::new(kind, [value], Span::None));
     }
 
     /// Saves every hook of a forward as `PREFIX HOOK`.
-    pub(super) fn save_all(&mut self, forward: NodeId, prefix: &str) {
-        for hook in hooks(&self.handles["m"].clone()) {
+    pub fn save_all(&mut self, forward: NodeId, prefix: &str) {
+        let Type::Forward(ty) = &self.types[forward.index()] else { panic!("not a forward") };
+        for hook in hooks(&self.handles[&ty.model].clone()) {
             let value = self.read(forward, &hook);
             self.save(format!("{prefix}{hook}"), value);
         }
     }
 
-    fn verified(&self) -> Verified {
-        verify(self.graph.clone(), &self.models()).unwrap_or_else(|errors| panic!("the suite's program is wrong: {errors}"))
+    /// The program, verified.
+    pub fn verified(&self) -> Verified {
+        verify(self.graph.clone(), &self.models()).unwrap_or_else(|errors| panic!("the program is wrong: {errors}"))
     }
 
-    pub(super) fn run(&self, backend: &dyn Backend) -> Result<Outcome, irc_ir::diagnostic::Diagnostic> {
+    /// Runs the program.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub fn run(&self, backend: &dyn Backend) -> Result<Outcome, Diagnostic> {
         backend.run(&self.verified(), &self.handles, &mut |_| {})
     }
 
-    pub(super) fn run_for(&self, backend: &dyn Backend, host: &mut dyn Host) -> Result<Outcome, irc_ir::diagnostic::Diagnostic> {
+    /// Runs the program for a host.
+    ///
+    /// # Errors
+    /// Those of the backend and of the host.
+    pub fn run_for(&self, backend: &dyn Backend, host: &mut dyn Host) -> Result<Outcome, Diagnostic> {
         backend.run_for(&self.verified(), &self.handles, host)
     }
 
     /// Runs the program on the backend and on the reference, and compares all that is saved.
     pub(super) fn against_reference(&self, backend: &dyn Backend) -> Result<Outcome, Trouble> {
         let (found, expected) = (self.run(backend)?, self.run(&Reference)?);
-        let names = |outcome: &Outcome| outcome.saves.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-        if names(&found) != names(&expected) {
-            return Err(format!("it saves {:?}, not {:?}", names(&found), names(&expected)).into());
-        }
-        for ((name, found), (_, expected)) in found.saves.iter().zip(&expected.saves) {
-            close(found, expected).map_err(|error| format!("{name}{error}"))?;
-        }
+        agree(&found, &expected)?;
         Ok(found)
     }
 }
 
-/// A tensor of random elements; of integers, token ids.
-pub(super) fn random(dtype: DType, shape: &[usize], dice: &mut Dice) -> Tensor {
+/// Whether two runs of one program saved the same: integers exactly, rows of floats to 1e-4 of their length.
+///
+/// # Errors
+/// What differs first.
+pub fn agree(found: &Outcome, expected: &Outcome) -> Result<(), String> {
+    let names = |outcome: &Outcome| outcome.saves.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    if names(found) != names(expected) {
+        return Err(format!("it saves {:?}, not {:?}", names(found), names(expected)));
+    }
+    let mut pairs = found.saves.iter().zip(&expected.saves);
+    pairs.try_for_each(|((name, found), (_, expected))| close(found, expected).map_err(|error| format!("{name}{error}")))
+}
+
+/// A tensor of random elements from -1 to 1; of integers, token ids below [`VOCABULARY`].
+pub fn random(dtype: DType, shape: &[usize], dice: &mut Dice) -> Tensor {
     let count = shape.iter().product();
     match dtype {
         DType::I64 => Tensor::new(shape, (0..count).map(|_| dice.below(VOCABULARY) as i64).collect::<Vec<_>>()),
@@ -131,16 +197,18 @@ pub(super) fn random(dtype: DType, shape: &[usize], dice: &mut Dice) -> Tensor {
     }
 }
 
-pub(super) fn ids(batch: usize, length: usize, dice: &mut Dice) -> Tensor {
+/// Random token ids below [`VOCABULARY`], i64 [batch, length].
+pub fn ids(batch: usize, length: usize, dice: &mut Dice) -> Tensor {
     random(DType::I64, &[batch, length], dice)
 }
 
-pub(super) fn hooks(model: &Handle) -> Vec<String> {
+/// The names of a model's hooks.
+pub fn hooks(model: &Handle) -> Vec<String> {
     model.spec.hooks().iter().map(|hook| hook.name.to_string()).collect()
 }
 
 /// Whether two values agree: integers exactly, rows of floats to 1e-4 of their length.
-pub(super) fn close(found: &Value, expected: &Value) -> Result<(), String> {
+fn close(found: &Value, expected: &Value) -> Result<(), String> {
     let (Value::Tensor(a), Value::Tensor(b)) = (found, expected) else {
         return if found == expected { Ok(()) } else { Err(format!(" is {found:?}, not {expected:?}")) };
     };
@@ -165,7 +233,10 @@ pub(super) fn close(found: &Value, expected: &Value) -> Result<(), String> {
 }
 
 /// Whether all that one program saved has the same bits in another one.
-pub(super) fn same_bits(some: &Outcome, all: &Outcome) -> Result<(), String> {
+///
+/// # Errors
+/// What differs first.
+pub fn same_bits(some: &Outcome, all: &Outcome) -> Result<(), String> {
     for (name, value) in &some.saves {
         let other = all.get(name).ok_or_else(|| format!("{name} is not saved"))?;
         if !value.same_bits(other) {
