@@ -79,7 +79,8 @@ fn programs(model: &Model) -> Vec<(String, Verified)> {
             trace.hook(&*hook).save(hook.clone());
         }
     }
-    programs.push(("90 saved hooks, 128 tokens".to_owned(), check(session)));
+    trace.hook("lm_head.output").at((.., -1)).save("logits");
+    programs.push(("forward of 128 tokens, 90 saved hooks".to_owned(), check(session)));
 
     let session = model.session();
     let source = session.trace(ids(8));
