@@ -6,6 +6,8 @@
 
 #[cfg(feature = "ort")]
 mod onnx_runtime;
+#[cfg(feature = "ort")]
+mod pages;
 mod paired;
 mod programs;
 mod whole_graph;

@@ -13,7 +13,7 @@ use irc::{
     ort::Target,
 };
 
-use super::{Bench, anonymous_kib, config, ids, packed_bytes, paired::compare, whole_graph};
+use super::{Bench, anonymous_kib, config, ids, packed_bytes, pages, paired::compare, whole_graph};
 
 /// The whole model as one session.
 struct Whole(OnnxModel);
@@ -43,6 +43,13 @@ pub(crate) fn measure(model: &Model, rounds: usize) {
     let whole = whole_graph::build(&config(model), &bench.handle);
     let whole = Whole(OnnxModel::load(&runtime, whole, &bench.handle.weights, bench.handle.spec.weights()).expect("the graph loads"));
     println!("{:<52} ratio [quartiles]", "");
+    let (few, ids8) = (bench.program(model, 8, &[], true), ids(8));
+    let ratio = compare(rounds * 2, || bench.run(&few), || drop(whole.forward(&ids8)));
+    ratio.print("forward / whole graph, 8 tokens, as loaded", None);
+    match pages::gather() {
+        Some(bytes) => println!("what was loaded is in large pages from here on: {:.0} MB", bytes as f64 / 1e6),
+        None => println!("the kernel has no large pages: what was loaded first may lie worse than what was loaded second"),
+    }
     for (tokens, rounds) in [(8, rounds * 2), (128, rounds)] {
         let ids = ids(tokens);
         let program = bench.program(model, tokens, &[], true);
@@ -56,7 +63,6 @@ pub(crate) fn measure(model: &Model, rounds: usize) {
     let saved = bench.program(model, 128, &hooks, true);
     let ids128 = ids(128);
     compare(rounds, || bench.run(&saved), || drop(whole.forward(&ids128))).print("90 saved / whole graph, 128 tokens", Some(1.10));
-    let ids8 = ids(8);
     for hook in ["output", "mlp.output"] {
         let patch = patched(model, 15, hook);
         let ratio = compare(rounds * 2, || bench.run(&patch), || drop(whole.forward(&ids8)));
@@ -77,32 +83,37 @@ fn patched(model: &Model, layer: usize, hook: &str) -> Verified {
     irc::run::check(session.program().expect("the program is right"), &models).expect("the program is right")
 }
 
-/// The first run of programs never seen against later runs of theirs, and the memory that all of them leave.
+/// The first run of programs never seen against later runs of theirs (target: at most 2 ms more), and the memory that all of
+/// them leave.
 fn twenty_programs(bench: &Bench, model: &Model) {
     let hooks = ["output", "mlp.output", "self_attn.output", "post_attention_layernorm.output"];
     let programs: Vec<Verified> = (0..20).map(|at| patched(model, at, hooks[at % hooks.len()])).collect();
     // The process is warm, the programs are not.
     bench.run(&bench.program(model, 8, &[], true));
-    let mut more: Vec<f64> = programs
+    // A program has one first run. What else the machine does shows in it, if less in CPU time, and in one of its later runs as
+    // much: by that it is judged.
+    let more: Vec<[f64; 2]> = programs
         .iter()
         .map(|program| {
-            // A program has one first run: what else the machine does must not show in it, so that it is CPU time.
             let time = || {
                 let start = ProcessTime::now();
                 bench.run(program);
                 start.elapsed().as_secs_f64() * 1e3
             };
-            let first = time();
+            let (first, second) = (time(), time());
             let mut later: Vec<f64> = (0..9).map(|_| time()).collect();
             later.sort_by(f64::total_cmp);
-            first - later[4]
+            [first - later[4], second - later[4]]
         })
         .collect();
-    more.sort_by(f64::total_cmp);
-    println!(
-        "first run of a program - median of its later runs, CPU time, 20 programs: median {:.2} ms, most {:.2} ms (target <= 2 ms)",
-        more[10], more[19]
-    );
+    for (at, what) in ["first", "second"].iter().enumerate() {
+        let mut more: Vec<f64> = more.iter().map(|more| more[at]).collect();
+        more.sort_by(f64::total_cmp);
+        let [median, quartile, most] = [more[10], more[15], more[19]];
+        println!(
+            "{what:>6} run of a program - median of nine later ones, CPU time, 20 programs: median {median:.2} ms, upper quartile {quartile:.2} ms, most {most:.2} ms"
+        );
+    }
     println!(
         "anonymous memory after them: {:.0} MB; packed weights {:.0} MB (target: at most 300 MB more)",
         anonymous_kib() * 1024.0 / 1e6,
