@@ -46,7 +46,7 @@ pub(crate) fn edit(program: &Verified, values: &Values, forward: &ForwardValue, 
     let source = spec.source(info.node);
     let made_here = matches!(stage.kind, StageKind::Positionwise) && stage.nodes.contains(&source.index());
     // What ends a stage is given to the next one as well as made in it, and may be shared with forwards that do not write it.
-    let ends = stage.outputs.iter().all(|output| spec.source(*output) == source);
+    let ends = !stage.outputs.is_empty() && stage.outputs.iter().all(|output| spec.source(*output) == source);
     if !made_here || ends || program.ty(value).as_tensor()?.dtype != DType::F32 {
         return None;
     }
