@@ -28,6 +28,7 @@
 //! crate is for people: [`trace`] to write programs in Rust, [`models`] to find them, the `irc` command for files.
 
 pub mod cli;
+pub mod emit;
 pub mod models;
 pub mod names;
 #[cfg(feature = "ort")]

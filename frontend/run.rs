@@ -130,7 +130,7 @@ pub fn run_verified_for(
 }
 
 /// The weights that a program needs.
-fn handles(program: &Verified, models: &BTreeMap<Name, Model>) -> Result<Handles, Diagnostic> {
+pub(crate) fn handles(program: &Verified, models: &BTreeMap<Name, Model>) -> Result<Handles, Diagnostic> {
     let used = program.models().keys().filter_map(|name| Some((name.clone(), models.get(name)?)));
     used.map(|(name, model)| Ok((name, model.handle()?))).collect()
 }

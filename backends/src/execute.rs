@@ -212,15 +212,8 @@ impl<'a> Execution<'a> {
     }
 
     /// The lane that made an input of a stage.
-    fn origin(&self, step: &StageStep, mut lane: LaneId, input: NodeId) -> LaneId {
-        let maker = self.ready[&step.model].stage_of[input.index()];
-        while let info = &self.schedule.lanes[lane.index()]
-            && maker < info.stage
-            && let Some(parent) = info.parent
-        {
-            lane = parent;
-        }
-        lane
+    fn origin(&self, step: &StageStep, lane: LaneId, input: NodeId) -> LaneId {
+        self.schedule.lane_at(lane, self.ready[&step.model].stage_of[input.index()])
     }
 
     /// The values of the program that a lane takes in a stage: what is written, and the tokens.

@@ -75,7 +75,7 @@ pub(super) enum Command {
     /// Run a program
     #[command(after_long_help = RUN_HELP)]
     Run(RunArgs),
-    /// Write a model with its hooks as a file of another format
+    /// Write a program, or a model with its hooks, as a file of another format
     #[command(after_long_help = EMIT_HELP)]
     Emit(EmitArgs),
     /// List, fetch and look into models
@@ -257,9 +257,16 @@ impl EmitArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct EmitOnnxArgs {
-    /// A name that `irc model list` shows, or the path of a Hugging Face folder or of a GGUF file
-    #[arg(long, value_name = "NAME", value_hint = ValueHint::AnyPath)]
-    pub(super) model: String,
+    /// A program, as text or in binary, to be written as one model; `-` is standard input
+    ///
+    /// What it saves are the outputs. Its constants, such as token ids, are inputs that have the program's values where none
+    /// are given.
+    #[arg(value_name = "PROGRAM", value_hint = ValueHint::FilePath, required_unless_present = "models")]
+    pub(super) program: Option<PathBuf>,
+    /// A model to write with its hooks: a name that `irc model list` shows, or a path. With a program: which model a name of
+    /// it means, `m=NAME`, as for `irc run`
+    #[arg(long = "model", value_name = "MODEL", value_hint = ValueHint::AnyPath)]
+    pub(super) models: Vec<String>,
     /// The folder to write into; it is made if it is not there
     #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(super) out: PathBuf,
@@ -267,15 +274,15 @@ pub(super) struct EmitOnnxArgs {
     ///
     /// Without it all hooks are outputs but attention's scores and patterns, whose size grows with the square of the length of
     /// a prompt; `--hook '**'` is all. What the model returns is always an output.
-    #[arg(long = "hook", value_name = "PATTERN")]
+    #[arg(long = "hook", value_name = "PATTERN", conflicts_with = "program")]
     pub(super) hooks: Vec<String>,
     /// Only this stage, counted from 0: `irc model info` says how many there are
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "program")]
     pub(super) stage: Option<usize>,
     /// Replace `model.onnx` and `weights.data` where they are there already
     #[arg(long)]
     pub(super) force: bool,
-    /// Print {ok, model, files, inputs, outputs} instead
+    /// Print {ok, model, files, inputs, outputs} instead; of a program {ok, program, files, inputs, outputs, logs_left_out}
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -513,11 +520,27 @@ The JSON object of `--json`:
   out     the results file, or null";
 
 const EMIT_HELP: &str = "\
-Example:
+Examples:
+  $ irc emit onnx patch.ig -o patch-onnx
   $ irc emit onnx --model smollm2 -o smollm2-onnx";
 
 const EMIT_ONNX_HELP: &str = "\
-Example:
+A program, as one model:
+  $ irc emit onnx patch.ig -o out
+  out/model.onnx: 2 inputs, 3 outputs
+  out/weights.data: 651.3 MB
+  inputs: a.tokens, b.tokens
+
+In Python, for the program as it is written, and on other tokens of the same
+shape:
+  session = onnxruntime.InferenceSession(\"out/model.onnx\")
+  session.run([\"t2\"], {})
+  session.run([\"t2\"], {\"a.tokens\": [[504, 414, 46682]]})
+
+Equal constants are one input. Calls of functions, loops, stops and conditions
+have no ONNX form; logs are left out.
+
+A model with its hooks:
   $ irc emit onnx --model induction -o out --hook 'model.layers.*.output'
   out/model.onnx: 1 input, 5 outputs
   out/weights.data: 77.8 kB

@@ -158,3 +158,16 @@ pub struct Schedule {
     /// Stages that those passes would run, each whole and alone, with the stages of applied modules.
     pub stages_whole: usize,
 }
+
+impl Schedule {
+    /// The lane that made the values of a stage that a lane has: itself from its first stage on, before that its parent.
+    pub fn lane_at(&self, mut lane: LaneId, stage: usize) -> LaneId {
+        while let info = &self.lanes[lane.index()]
+            && stage < info.stage
+            && let Some(parent) = info.parent
+        {
+            lane = parent;
+        }
+        lane
+    }
+}

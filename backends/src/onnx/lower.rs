@@ -9,7 +9,10 @@ mod stage;
 
 pub use stage::{LoweredStage, Point, lower_stage};
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::{Deref, DerefMut},
+};
 
 use irc_ir::{
     attr::{Float, Literal},
@@ -24,15 +27,14 @@ use irc_ir::{
     types::{DType, Dim, TensorType, Type},
 };
 
-use super::proto::{self, DataType, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use super::{
+    builder::{FAR, GraphBuilder, data_type, value_info},
+    proto::{self, ModelProto, TensorProto, ValueInfoProto},
+};
 use crate::weights::{Place, Weights};
 
-/// The operator set: the first one with `Swish`.
-const OPSET: i64 = 24;
 /// The name by which all external tensors refer to the weight file; the loader binds it to the real one.
 pub const WEIGHT_FILE: &str = "weights.data";
-/// A bound that no dimension reaches; engines may hold bounds in 32 bits.
-const FAR: i64 = i32::MAX as i64;
 
 /// An ONNX model and the names of its values.
 pub struct Lowered {
@@ -51,46 +53,98 @@ pub fn lower_model(spec: &ModelSpec, weights: &Weights) -> Result<Lowered, Diagn
     let graph = spec.graph();
     let mut lowering = Lowering::new(graph, spec.node_types());
     let decls: BTreeMap<_, _> = spec.weights().iter().map(|decl| (&decl.name, decl)).collect();
+    let mut wanted = vec![];
     for stage in spec.stages() {
-        for id in stage.nodes.clone().map(NodeId::new) {
-            match (&stage.kind, &graph.node(id).op) {
-                (_, Op::Weight { name, .. }) => lowering.weight(id, weights.place(decls[name])?)?,
-                (_, Op::Input { name, .. }) => lowering.input(id, name)?,
-                (StageKind::Attention(_), _) if stage.outputs.contains(&id) => {
+        match &stage.kind {
+            StageKind::Positionwise => wanted.extend(stage.nodes.clone().map(NodeId::new)),
+            StageKind::Attention(_) => {
+                for &id in &stage.outputs {
                     lowering.input(id, &format!("attention.{}", id.index()))?;
                     lowering.alias(spec.source(id), id);
                 }
-                (StageKind::Attention(_), _) => {}
-                (StageKind::Positionwise, Op::Hook { .. }) if spec.source(id) != id => lowering.alias(id, graph.node(id).operands[0]),
-                (StageKind::Positionwise, _) => lowering.node(id)?,
             }
         }
     }
+    lowering.model(spec, wanted, |lowering, id| match &graph.node(id).op {
+        Op::Weight { name, .. } => lowering.weight(id, weights.place(decls[name])?, name, WEIGHT_FILE),
+        Op::Input { name, .. } => lowering.input(id, name),
+        other => Err(unsupported(other, "it is computed")),
+    })?;
     lowering.output(spec.source(spec.output()))?;
     Ok(lowering.finish())
 }
 
-/// Lowers the nodes of a graph one by one, operands first.
+/// Lowers the nodes of a graph one by one, operands first, into an ONNX graph that may have more in it.
 pub struct Lowering<'a> {
     graph: &'a Graph,
     types: &'a [Type],
-    onnx: GraphProto,
+    out: GraphBuilder,
     names: BTreeMap<NodeId, Vec<String>>,
-    constants: BTreeMap<Literal, String>,
-    fresh: usize,
+}
+
+impl Deref for Lowering<'_> {
+    type Target = GraphBuilder;
+    fn deref(&self) -> &GraphBuilder {
+        &self.out
+    }
+}
+
+impl DerefMut for Lowering<'_> {
+    fn deref_mut(&mut self) -> &mut GraphBuilder {
+        &mut self.out
+    }
 }
 
 impl<'a> Lowering<'a> {
     /// Nothing lowered yet. `types` has the type of each node of `graph`.
     pub fn new(graph: &'a Graph, types: &'a [Type]) -> Lowering<'a> {
-        let onnx = GraphProto::new(&graph.name);
-        Lowering { graph, types, onnx, names: BTreeMap::new(), constants: BTreeMap::new(), fresh: 0 }
+        Lowering::within(GraphBuilder::new(&graph.name), graph, types)
+    }
+
+    /// The same in the ONNX graph of others, whose values it does not know.
+    pub(super) fn within(out: GraphBuilder, graph: &'a Graph, types: &'a [Type]) -> Lowering<'a> {
+        Lowering { graph, types, out, names: BTreeMap::new() }
+    }
+
+    /// The ONNX graph, for others to go on with.
+    pub(super) fn into_builder(self) -> GraphBuilder {
+        self.out
     }
 
     /// The finished model.
     pub fn finish(self) -> Lowered {
         let names = self.names.into_iter().filter_map(|(id, mut names)| (names.len() == 1).then(|| (id, names.swap_remove(0)))).collect();
-        Lowered { model: ModelProto::new(self.onnx).opset("", OPSET), names }
+        Lowered { model: self.out.finish(), names }
+    }
+
+    /// Lowers what some nodes of a model need and what has no value here yet, operands first. Weights and inputs are left to
+    /// `leaf`, which gives them a value.
+    pub(super) fn model(
+        &mut self,
+        spec: &ModelSpec,
+        wanted: impl IntoIterator<Item = NodeId>,
+        mut leaf: impl FnMut(&mut Self, NodeId) -> Result<(), Diagnostic>,
+    ) -> Result<(), Diagnostic> {
+        for id in self.missing(wanted) {
+            match &self.graph.node(id).op {
+                Op::Weight { .. } | Op::Input { .. } => leaf(self, id)?,
+                Op::Hook { .. } if spec.source(id) != id => self.alias(id, self.graph.node(id).operands[0]),
+                _ => self.node(id)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What has to be lowered for some nodes, operands first.
+    pub(super) fn missing(&self, wanted: impl IntoIterator<Item = NodeId>) -> BTreeSet<NodeId> {
+        let mut missing = BTreeSet::new();
+        let mut next: Vec<NodeId> = wanted.into_iter().collect();
+        while let Some(node) = next.pop() {
+            if !self.names.contains_key(&node) && missing.insert(node) {
+                next.extend(&self.graph.node(node).operands);
+            }
+        }
+        missing
     }
 
     /// Declares a node as an input under a name.
@@ -98,8 +152,8 @@ impl<'a> Lowering<'a> {
     /// # Errors
     /// E4003 if it is not a tensor.
     pub fn input(&mut self, id: NodeId, name: &str) -> Result<(), Diagnostic> {
-        let value = self.value_info(id, name)?;
-        self.onnx = std::mem::take(&mut self.onnx).input(value);
+        let value = value_info(name, self.tensor(id)?);
+        self.add_input(value);
         self.names.insert(id, vec![name.to_owned()]);
         Ok(())
     }
@@ -110,7 +164,7 @@ impl<'a> Lowering<'a> {
     /// E4003 if it has no value.
     pub fn output(&mut self, id: NodeId) -> Result<(), Diagnostic> {
         let name = self.name(id)?.to_owned();
-        self.onnx = std::mem::take(&mut self.onnx).output(ValueInfoProto::untyped(&name));
+        self.add_output(ValueInfoProto::untyped(&name));
         Ok(())
     }
 
@@ -120,23 +174,20 @@ impl<'a> Lowering<'a> {
     /// E4003 if it has no value.
     pub fn output_as(&mut self, id: NodeId, name: &str) -> Result<(), Diagnostic> {
         let node = proto::node("Identity", [self.name(id)?], [name]);
-        let value = self.value_info(id, name)?;
-        self.onnx = std::mem::take(&mut self.onnx).node(node).output(value);
+        let value = value_info(name, self.tensor(id)?);
+        self.add_node(node);
+        self.add_output(value);
         Ok(())
     }
 
-    /// Says that a node has a value that was computed by other means.
-    pub(super) fn bind(&mut self, id: NodeId, name: String) {
-        self.names.insert(id, vec![name]);
+    /// Says that a node has a value that was computed by other means: one name, or one for each part of a tuple.
+    pub(super) fn bind(&mut self, id: NodeId, names: Vec<String>) {
+        self.names.insert(id, names);
     }
 
-    fn value_info(&self, id: NodeId, name: &str) -> Result<ValueInfoProto, Diagnostic> {
-        let ty = self.tensor(id)?;
-        let dims = ty.shape.iter().map(|dim| match dim.as_known() {
-            Some(size) => proto::Dim::from(size),
-            None => proto::Dim::from(dim.to_string().as_str()),
-        });
-        Ok(ValueInfoProto::tensor(name, data_type(ty.dtype), dims.collect::<Vec<_>>()))
+    /// The name of a lowered node's value, or of each of its parts.
+    pub(super) fn names(&self, id: NodeId) -> Option<&[String]> {
+        self.names.get(&id).map(Vec::as_slice)
     }
 
     pub(super) fn alias(&mut self, id: NodeId, of: NodeId) {
@@ -145,16 +196,16 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    pub(super) fn weight(&mut self, id: NodeId, place: &Place) -> Result<(), Diagnostic> {
-        let ty = self.tensor(id)?.clone();
-        let Op::Weight { name, .. } = &self.graph.node(id).op else { return Err(unsupported(&self.graph.node(id).op, "not a weight")) };
+    /// Declares a weight as a constant under a name: of this model, or in a file.
+    pub(super) fn weight(&mut self, id: NodeId, place: &Place, name: &str, file: &str) -> Result<(), Diagnostic> {
+        let ty = self.tensor(id)?;
         let dims: Vec<usize> = ty.shape.iter().filter_map(Dim::as_usize).collect();
         let tensor = match place {
             Place::Memory(tensor) => TensorProto::raw(name, data_type(ty.dtype), &dims, tensor.to_le_bytes()),
-            Place::File { offset, length, .. } => TensorProto::external(name, data_type(ty.dtype), &dims, WEIGHT_FILE, *offset, *length),
+            Place::File { offset, length, .. } => TensorProto::external(name, data_type(ty.dtype), &dims, file, *offset, *length),
         };
-        self.onnx = std::mem::take(&mut self.onnx).constant(tensor);
-        self.names.insert(id, vec![name.to_string()]);
+        self.add_constant(tensor);
+        self.names.insert(id, vec![name.to_owned()]);
         Ok(())
     }
 
@@ -166,50 +217,6 @@ impl<'a> Lowering<'a> {
         match self.names.get(&id).map(Vec::as_slice) {
             Some([name]) => Ok(name),
             _ => Err(unsupported(&self.graph.node(id).op, "its value is not in the graph")),
-        }
-    }
-
-    /// A constant inside the model; equal ones are one.
-    pub(super) fn constant(&mut self, tensor: &Tensor) -> String {
-        let key = Literal::from(tensor);
-        if let Some(name) = self.constants.get(&key) {
-            return name.clone();
-        }
-        let name = format!("const.{}", self.constants.len());
-        let proto = TensorProto::raw(&name, data_type(tensor.dtype()), tensor.shape(), tensor.to_le_bytes());
-        self.onnx = std::mem::take(&mut self.onnx).constant(proto);
-        self.constants.insert(key, name.clone());
-        name
-    }
-
-    fn ints(&mut self, values: &[i64]) -> String {
-        self.constant(&Tensor::new([values.len()], values.to_vec()))
-    }
-
-    /// One operator with one output of a fresh name.
-    fn emit(&mut self, op: &str, inputs: &[&str], attrs: impl FnOnce(NodeProto) -> NodeProto) -> String {
-        self.fresh += 1;
-        let out = format!("value.{}", self.fresh);
-        let node = attrs(proto::node(op, inputs.iter().copied(), [out.as_str()]));
-        self.onnx = std::mem::take(&mut self.onnx).node(node);
-        out
-    }
-
-    pub(super) fn plain(&mut self, op: &str, inputs: &[&str]) -> String {
-        self.emit(op, inputs, |node| node)
-    }
-
-    /// The value as another element type.
-    fn cast(&mut self, name: &str, from: DType, to: DType) -> String {
-        match to {
-            _ if from == to => name.to_owned(),
-            // Engines that keep bools as integers would cut 0.5 to 0, and leave 2 a 2.
-            DType::Bool => {
-                let zero = self.constant(&Tensor::from_le_bytes(from, [], &[0; 8][..from.size()]).unwrap_or_else(|| Tensor::scalar(0f32)));
-                let is_zero = self.plain("Equal", &[name, &zero]);
-                self.plain("Not", &[&is_zero])
-            }
-            _ => self.emit("Cast", &[name], |node| node.attr("to", data_type(to) as i64)),
         }
     }
 
@@ -577,9 +584,9 @@ impl<'a> Lowering<'a> {
                 let (Some(size), Some(pairs)) = (known(0, 3)?, known(2, 0)?) else {
                     return Err(unsupported(&node.op, "the size of a head must be known"));
                 };
-                self.rotary(node, pairs, size, scale.get() as f32)?
+                self.rotary(node, dtype, pairs, size, scale.get() as f32)?
             }
-            Op::CausalMask { window } => self.causal_mask(node, *window)?,
+            Op::CausalMask { window } => self.causal_mask(node, dtype, *window)?,
 
             Op::Tuple {} => {
                 let parts = node.operands.iter().map(|id| self.name(*id).map(str::to_owned)).collect::<Result<Vec<_>, _>>()?;
@@ -608,27 +615,11 @@ impl<'a> Lowering<'a> {
 
     /// The first elements in order, and their indices.
     fn top(&mut self, x: &str, k: &str, axis: i64, largest: bool) -> [String; 2] {
-        self.fresh += 1;
-        let outs = [format!("value.{}", self.fresh), format!("value.{}.indices", self.fresh)];
+        let outs = [self.fresh(), self.fresh()];
         let top = proto::node("TopK", [x, k], [outs[0].as_str(), outs[1].as_str()]);
         let top = top.attr("axis", axis).attr("largest", i64::from(largest)).attr("sorted", 1);
-        self.onnx = std::mem::take(&mut self.onnx).node(top);
+        self.add_node(top);
         outs
-    }
-
-    pub(super) fn unsqueeze(&mut self, x: &str, at: i64) -> String {
-        let axes = self.ints(&[at]);
-        self.plain("Unsqueeze", &[x, &axes])
-    }
-
-    fn concat(&mut self, parts: &[String], at: i64) -> String {
-        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        self.emit("Concat", &parts, |node| node.attr("axis", at))
-    }
-
-    fn slice(&mut self, x: &str, axis: i64, start: i64, end: i64, step: i64) -> String {
-        let [start, end, axis, step] = [start, end, axis, step].map(|value| self.ints(&[value.clamp(-FAR, FAR)]));
-        self.plain("Slice", &[x, &start, &end, &axis, &step])
     }
 
     fn reduce(&mut self, op: &str, node: &Node, dtype: DType, dims: &[i64], keepdim: bool) -> Result<String, Diagnostic> {
@@ -785,7 +776,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// x * cos + rotate_half(x) * sin, the angles computed in the graph from the positions.
-    fn rotary(&mut self, node: &Node, pairs: i64, size: i64, scale: f32) -> Result<String, Diagnostic> {
+    fn rotary(&mut self, node: &Node, dtype: DType, pairs: i64, size: i64, scale: f32) -> Result<String, Diagnostic> {
         let x = self.operand(node, 0, DType::F32)?;
         let (positions, frequencies) = (self.operand(node, 1, DType::F32)?, self.operand(node, 2, DType::F32)?);
         let positions = self.unsqueeze(&positions, 2);
@@ -804,11 +795,12 @@ impl<'a> Lowering<'a> {
         if 2 * pairs < size {
             parts.push(self.slice(&x, 3, 2 * pairs, size, 1));
         }
-        Ok(self.concat(&parts, 3))
+        let turned = self.concat(&parts, 3);
+        Ok(self.cast(&turned, DType::F32, dtype))
     }
 
     /// -infinity where the key lies after the query, or before its window.
-    fn causal_mask(&mut self, node: &Node, window: Option<i64>) -> Result<String, Diagnostic> {
+    fn causal_mask(&mut self, node: &Node, dtype: DType, window: Option<i64>) -> Result<String, Diagnostic> {
         let scores = self.operand(node, 0, DType::F32)?;
         let shape = self.plain("Shape", &[&scores]);
         let size = |this: &mut Self, from: i64| {
@@ -829,20 +821,8 @@ impl<'a> Lowering<'a> {
             hidden = self.plain("Or", &[&hidden, &before]);
         }
         let never = self.constant(&Tensor::scalar(f32::NEG_INFINITY));
-        Ok(self.plain("Where", &[&hidden, &never, &scores]))
-    }
-}
-
-fn data_type(dtype: DType) -> DataType {
-    match dtype {
-        DType::F64 => DataType::Double,
-        DType::F32 => DataType::Float,
-        DType::F16 => DataType::Float16,
-        DType::BF16 => DataType::Bfloat16,
-        DType::I64 => DataType::Int64,
-        DType::I32 => DataType::Int32,
-        DType::U8 => DataType::Uint8,
-        DType::Bool => DataType::Bool,
+        let masked = self.plain("Where", &[&hidden, &never, &scores]);
+        Ok(self.cast(&masked, DType::F32, dtype))
     }
 }
 

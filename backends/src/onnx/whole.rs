@@ -1,4 +1,4 @@
-//! Whole models, attention included, as standard ONNX files: `model.onnx` with its weights beside it in `weights.data`.
+//! Whole models, attention included, as standard ONNX models with their weights beside them in `weights.data`.
 //!
 //! Any engine that reads ONNX runs them. The only input of a whole model is `tokens`, i64 [B, T], rows without padding; each
 //! hook that is asked for is an output of its name:
@@ -18,16 +18,11 @@
 //! # Ok::<(), irc_ir::diagnostic::Diagnostic>(())
 //! ```
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs::{self, OpenOptions},
-    io::{self, BufWriter, Write},
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use irc_ir::{
     code::Code,
-    diagnostic::{Diagnostic, Span},
+    diagnostic::Diagnostic,
     graph::NodeId,
     model::{Hook, HookId, ModelSpec},
     op::Op,
@@ -40,8 +35,6 @@ use super::{
 };
 use crate::weights::{Place, Weights};
 
-/// The file of the graph.
-pub const MODEL_FILE: &str = "model.onnx";
 /// Where weights that were in memory begin in their file: at multiples of this, which is as much as any element needs.
 const ALIGNMENT: u64 = 64;
 
@@ -54,16 +47,47 @@ pub struct WholeModel {
     pub inputs: Vec<String>,
     /// The names of its outputs.
     pub outputs: Vec<String>,
-    weights: WeightSource,
+    /// The files that its weights are in.
+    pub weights: Vec<WeightFile>,
 }
 
-/// What `weights.data` is made from.
+/// A file that weights of an ONNX model are in.
 #[derive(Debug)]
-enum WeightSource {
+pub struct WeightFile {
+    /// The name by which the model refers to it.
+    pub name: String,
+    /// What is in it.
+    pub content: WeightContent,
+}
+
+/// What a file of weights is made from.
+#[derive(Debug)]
+pub enum WeightContent {
     /// This file, as it is.
     File(PathBuf),
     /// Tensors, each from a byte on, in that order.
     Memory(Vec<(u64, Tensor)>),
+}
+
+impl WeightFile {
+    /// The file of a model's weights; of those in memory only the ones that are placed in it.
+    pub(super) fn new(name: String, weights: &Weights) -> WeightFile {
+        let content = weights.file().map_or(WeightContent::Memory(vec![]), |file| WeightContent::File(file.to_owned()));
+        WeightFile { name, content }
+    }
+
+    /// Where a weight is in the file.
+    pub(super) fn place(&mut self, place: &Place) -> Place {
+        match (place, &mut self.content) {
+            (Place::Memory(tensor), WeightContent::Memory(tensors)) => {
+                let end = tensors.last().map_or(0, |(offset, last)| offset + last.bytes() as u64);
+                let (offset, length) = (end.next_multiple_of(ALIGNMENT), tensor.bytes() as u64);
+                tensors.push((offset, tensor.clone()));
+                Place::File { ty: tensor.ty(), offset, length }
+            }
+            (place, _) => place.clone(),
+        }
+    }
 }
 
 /// A whole model: from `tokens` to `hooks`, in that order, and what the model returns, under the name of its hook or
@@ -135,62 +159,39 @@ struct Cut<'a> {
 }
 
 impl Cut<'_> {
-    /// What the outputs need, the inputs included and nothing before them; operands first.
-    fn needed(&self) -> BTreeSet<NodeId> {
-        let mut needed = BTreeSet::new();
-        let mut next: Vec<NodeId> = self.outputs.iter().map(|(node, _)| *node).collect();
-        while let Some(node) = next.pop() {
-            if needed.insert(node) && !self.inputs.iter().any(|(input, _)| *input == node) {
-                next.extend(&self.spec.graph().node(node).operands);
-            }
-        }
-        needed
-    }
-
     fn lower(self) -> Result<WholeModel, Diagnostic> {
         let (spec, graph) = (self.spec, self.spec.graph());
         let decls: BTreeMap<_, _> = spec.weights().iter().map(|decl| (&decl.name, decl)).collect();
         let mut lowering = Lowering::new(graph, spec.node_types());
         let mut inputs = vec![];
-        let (mut memory, mut end) = (vec![], 0u64);
-
-        let mut needed = self.needed();
-        let tokens = graph.nodes().find(|(_, node)| matches!(&node.op, Op::Input { name, .. } if &**name == "tokens")).map(|(id, _)| id);
-        if !self.given_positions {
+        let mut file = WeightFile::new(WEIGHT_FILE.to_owned(), self.weights);
+        for (id, name) in &self.inputs {
+            lowering.input(*id, name)?;
+            inputs.push(name.clone());
+        }
+        let wanted: Vec<NodeId> = self.outputs.iter().map(|(node, _)| *node).collect();
+        let tokens = graph.nodes().find(|(_, node)| matches!(&node.op, Op::Input { name, .. } if &**name == "tokens"));
+        if let (false, Some((tokens, _))) = (self.given_positions, tokens) {
             // Positions come from their shape, even where nothing else does.
-            needed.extend(tokens);
+            lowering.input(tokens, "tokens")?;
+            inputs.push("tokens".to_owned());
         }
-        for id in needed {
-            if let Some((_, name)) = self.inputs.iter().find(|(input, _)| *input == id) {
-                lowering.input(id, name)?;
-                inputs.push(name.clone());
-                continue;
+        lowering.model(spec, wanted, |lowering, id| match &graph.node(id).op {
+            Op::Weight { name, .. } => lowering.weight(id, &file.place(self.weights.place(decls[name])?), name, WEIGHT_FILE),
+            Op::Input { name, .. } if self.given_positions => {
+                inputs.push(name.to_string());
+                lowering.input(id, name)
             }
-            match &graph.node(id).op {
-                Op::Weight { name, .. } => match self.weights.place(decls[name])? {
-                    Place::Memory(tensor) => {
-                        let (offset, length) = (end.next_multiple_of(ALIGNMENT), tensor.bytes() as u64);
-                        lowering.weight(id, &Place::File { ty: tensor.ty(), offset, length })?;
-                        memory.push((offset, tensor.clone()));
-                        end = offset + length;
-                    }
-                    place @ Place::File { .. } => lowering.weight(id, place)?,
-                },
-                Op::Input { name, .. } if &**name == "positions" && !self.given_positions => positions(&mut lowering, id),
-                Op::Input { name, .. } => {
-                    lowering.input(id, name)?;
-                    inputs.push(name.to_string());
-                }
-                Op::Hook { .. } => lowering.alias(id, graph.node(id).operands[0]),
-                _ => lowering.node(id)?,
+            _ => {
+                positions(lowering, id);
+                Ok(())
             }
-        }
+        })?;
         for (node, name) in &self.outputs {
             lowering.output_as(*node, name)?;
         }
-        let weights = self.weights.file().map_or(WeightSource::Memory(memory), |file| WeightSource::File(file.to_owned()));
         let outputs = self.outputs.into_iter().map(|(_, name)| name).collect();
-        Ok(WholeModel { model: lowering.finish().model, inputs, outputs, weights })
+        Ok(WholeModel { model: lowering.finish().model, inputs, outputs, weights: vec![file] })
     }
 }
 
@@ -202,59 +203,5 @@ fn positions(lowering: &mut Lowering<'_>, id: NodeId) {
     let range = lowering.plain("Range", &[&zero, &length, &one]);
     let row = lowering.unsqueeze(&range, 0);
     let positions = lowering.plain("Expand", &[&row, &shape]);
-    lowering.bind(id, positions);
-}
-
-impl WholeModel {
-    /// Writes `model.onnx` and `weights.data` into a folder, which is made if it is not there. A weight file of the cache
-    /// is copied: ONNX's own reader refuses hard links, and nobody can change the cache through a copy. Returns both paths.
-    ///
-    /// # Errors
-    /// E0010 if a file cannot be written, or one of these names is there and `overwrite` is false; nothing is written then.
-    pub fn write(&self, folder: &Path, overwrite: bool) -> Result<[PathBuf; 2], Diagnostic> {
-        let paths = [MODEL_FILE, WEIGHT_FILE].map(|name| folder.join(name));
-        let failed = |path: &Path, what: &str, error: &dyn std::fmt::Display| {
-            Diagnostic::error(Code::E0010, format!("{what}: {error}")).label(Span::file(path, ""), "")
-        };
-        fs::create_dir_all(folder).map_err(|error| failed(folder, "the folder cannot be made", &error))?;
-        if let (WeightSource::File(source), Ok(old)) = (&self.weights, paths[1].canonicalize())
-            && source.canonicalize().is_ok_and(|source| source == old)
-        {
-            return Err(failed(&paths[1], "the file is not written", &"it is the model's own weight file"));
-        }
-        let there: Vec<&PathBuf> = paths.iter().filter(|path| path.symlink_metadata().is_ok()).collect();
-        if let (Some(path), false) = (there.first(), overwrite) {
-            return Err(failed(path, "the file is not written", &"it is there already"));
-        }
-        for path in there {
-            // Never in place: it may be a link to something else.
-            fs::remove_file(path).map_err(|error| failed(path, "the file cannot be replaced", &error))?;
-        }
-        let [model, weights] = &paths;
-        self.write_weights(weights).map_err(|error| failed(weights, "the weights cannot be written", &error))?;
-        write_new(model, |file| file.write_all(&self.model.to_bytes()))
-            .map_err(|error| failed(model, "the model cannot be written", &error))?;
-        Ok(paths)
-    }
-
-    fn write_weights(&self, path: &Path) -> io::Result<()> {
-        match &self.weights {
-            WeightSource::File(file) => write_new(path, |to| io::copy(&mut fs::File::open(file)?, to).map(drop)),
-            WeightSource::Memory(tensors) => write_new(path, |file| {
-                let mut end = 0;
-                for (offset, tensor) in tensors {
-                    io::copy(&mut io::Read::take(io::repeat(0), offset - end), file)?;
-                    file.write_all(&tensor.to_le_bytes())?;
-                    end = offset + tensor.bytes() as u64;
-                }
-                Ok(())
-            }),
-        }
-    }
-}
-
-fn write_new(path: &Path, write: impl FnOnce(&mut BufWriter<fs::File>) -> io::Result<()>) -> io::Result<()> {
-    let mut file = BufWriter::new(OpenOptions::new().write(true).create_new(true).open(path)?);
-    write(&mut file)?;
-    file.flush()
+    lowering.bind(id, vec![positions]);
 }

@@ -12,7 +12,7 @@ use irc_ir::{
     types::DType,
 };
 
-use super::{Lowering, data_type};
+use super::{Lowering, WEIGHT_FILE, data_type, unsupported};
 use crate::{
     failed,
     onnx::proto::{ModelProto, TensorProto, TypeProto, ValueInfoProto, type_proto},
@@ -62,57 +62,48 @@ pub fn lower_stage(spec: &ModelSpec, weights: &Weights, stage: usize, replaceabl
     let mut lowering = Lowering::new(graph, spec.node_types());
     let hooked: BTreeSet<NodeId> = spec.hooks().iter().map(|hook| spec.source(hook.node)).collect();
     let (mut inputs, mut points, mut used) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let mut shown: Vec<NodeId> = stage.outputs.iter().map(|output| spec.source(*output)).collect();
-    for id in stage.nodes.clone().map(NodeId::new) {
+    let is_leaf = |id: NodeId| matches!(graph.node(id).op, Op::Weight { .. } | Op::Const { .. } | Op::Input { .. });
+    let computed: Vec<NodeId> = stage.nodes.clone().map(NodeId::new).filter(|id| !is_leaf(*id)).collect();
+    for &operand in computed.iter().flat_map(|id| &graph.node(*id).operands) {
         // Weights, constants and inputs belong to no stage: they are lowered where they are needed.
-        for &operand in &graph.node(id).operands {
-            if lowering.names.contains_key(&operand) {
-                continue;
-            }
-            match &graph.node(operand).op {
-                Op::Weight { name, .. } => {
-                    let place = weights.place(decls[name])?;
-                    lowering.weight(operand, place)?;
-                    if matches!(place, Place::File { .. }) {
-                        used.insert(operand, name.to_string());
-                    }
-                }
-                Op::Const { .. } => lowering.node(operand)?,
-                Op::Input { name, .. } => {
-                    lowering.input(operand, name)?;
-                    inputs.insert(operand, name.to_string());
-                }
-                _ => {
-                    let source = spec.source(operand);
-                    let name = inputs.entry(source).or_insert_with(|| format!("given.{}", source.index())).clone();
-                    if lowering.names.contains_key(&source) {
-                        lowering.alias(operand, source);
-                    } else {
-                        lowering.input(operand, &name)?;
-                        lowering.alias(source, operand);
-                    }
-                }
-            }
+        if stage.nodes.contains(&operand.index()) || is_leaf(operand) || lowering.names.contains_key(&operand) {
+            continue;
         }
-        match &graph.node(id).op {
-            Op::Weight { .. } | Op::Const { .. } | Op::Input { .. } => continue,
-            Op::Hook { .. } if spec.source(id) != id => {
-                lowering.alias(id, graph.node(id).operands[0]);
-                shown.push(spec.source(id));
-            }
-            _ => {
-                lowering.node(id)?;
-                if replaceable && let Some(point) = lowering.replaceable(id, hooked.contains(&id)) {
-                    points.insert(id, point);
-                }
-                if matches!(graph.node(id).op, Op::Hook { .. }) || points.contains_key(&id) {
-                    shown.push(id);
-                }
-            }
+        let source = spec.source(operand);
+        let name = inputs.entry(source).or_insert_with(|| format!("given.{}", source.index())).clone();
+        if lowering.names.contains_key(&source) {
+            lowering.alias(operand, source);
+        } else {
+            lowering.input(operand, &name)?;
+            lowering.alias(source, operand);
         }
     }
+    for &id in &computed {
+        lowering.model(spec, [id], |lowering, leaf| match &graph.node(leaf).op {
+            Op::Weight { name, .. } => {
+                let place = weights.place(decls[name])?;
+                if matches!(place, Place::File { .. }) {
+                    used.insert(leaf, name.to_string());
+                }
+                lowering.weight(leaf, place, name, WEIGHT_FILE)
+            }
+            Op::Input { name, .. } => {
+                inputs.insert(leaf, name.to_string());
+                lowering.input(leaf, name)
+            }
+            other => Err(unsupported(other, "it is computed")),
+        })?;
+        if replaceable
+            && spec.source(id) == id
+            && let Some(point) = lowering.replaceable(id, hooked.contains(&id))
+        {
+            points.insert(id, point);
+        }
+    }
+    let hooks = computed.iter().filter(|id| matches!(graph.node(**id).op, Op::Hook { .. }));
+    let shown = stage.outputs.iter().chain(hooks).map(|id| spec.source(*id)).chain(points.keys().copied());
     let mut outputs = BTreeMap::new();
-    for source in shown {
+    for source in shown.collect::<Vec<_>>() {
         // What only passes through is not of this stage.
         if stage.nodes.contains(&source.index()) && !outputs.contains_key(&source) {
             let mut own = lowering.name(source)?.to_owned();
@@ -120,7 +111,7 @@ pub fn lower_stage(spec: &ModelSpec, weights: &Weights, stage: usize, replaceabl
             if outputs.values().chain(inputs.values()).any(|taken| *taken == own) {
                 own = lowering.plain("Identity", &[&own]);
             }
-            lowering.onnx = std::mem::take(&mut lowering.onnx).output(ValueInfoProto::untyped(&own));
+            lowering.add_output(ValueInfoProto::untyped(&own));
             outputs.insert(source, own);
         }
     }
@@ -153,8 +144,7 @@ impl Lowering<'_> {
         let dtype = data_type(default.dtype());
         let open = type_proto::Tensor { elem_type: dtype as i32, shape: None };
         let ty = TypeProto { value: Some(type_proto::Value::TensorType(open)) };
-        self.onnx = std::mem::take(&mut self.onnx)
-            .constant(TensorProto::raw(name, dtype, default.shape(), default.to_le_bytes()))
-            .input(ValueInfoProto { name: name.to_owned(), r#type: Some(ty) });
+        self.add_constant(TensorProto::raw(name, dtype, default.shape(), default.to_le_bytes()));
+        self.add_input(ValueInfoProto { name: name.to_owned(), r#type: Some(ty) });
     }
 }

@@ -1,0 +1,160 @@
+//! An ONNX graph while it is written: operators one after the other, whose outputs have fresh names, and equal constants once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use irc_ir::{
+    attr::Literal,
+    tensor::Tensor,
+    types::{DType, TensorType},
+};
+
+use super::proto::{self, DataType, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+
+/// The operator set: the first one with `Swish`.
+const OPSET: i64 = 24;
+/// A bound that no dimension reaches; engines may hold bounds in 32 bits.
+pub(super) const FAR: i64 = i32::MAX as i64;
+
+/// The graph so far.
+#[derive(Default)]
+pub struct GraphBuilder {
+    onnx: GraphProto,
+    constants: BTreeMap<Literal, String>,
+    fresh: usize,
+    /// Names that the fresh ones keep away from.
+    reserved: BTreeSet<String>,
+}
+
+impl GraphBuilder {
+    pub(super) fn new(name: &str) -> GraphBuilder {
+        GraphBuilder { onnx: GraphProto::new(name), ..GraphBuilder::default() }
+    }
+
+    pub(super) fn finish(self) -> ModelProto {
+        ModelProto::new(self.onnx).opset("", OPSET)
+    }
+
+    /// Keeps a name for an input or an output.
+    pub(super) fn reserve(&mut self, name: &str) {
+        self.reserved.insert(name.to_owned());
+    }
+
+    pub(super) fn add_input(&mut self, value: ValueInfoProto) {
+        self.onnx.input.push(value);
+    }
+
+    pub(super) fn add_output(&mut self, value: ValueInfoProto) {
+        self.onnx.output.push(value);
+    }
+
+    pub(super) fn add_constant(&mut self, tensor: TensorProto) {
+        self.onnx.initializer.push(tensor);
+    }
+
+    pub(super) fn add_node(&mut self, node: NodeProto) {
+        self.onnx.node.push(node);
+    }
+
+    /// A name that nothing has.
+    pub(super) fn fresh(&mut self) -> String {
+        loop {
+            self.fresh += 1;
+            let name = format!("value.{}", self.fresh);
+            if !self.reserved.contains(&name) {
+                return name;
+            }
+        }
+    }
+
+    /// A constant inside the model; equal ones are one.
+    pub(super) fn constant(&mut self, tensor: &Tensor) -> String {
+        let key = Literal::from(tensor);
+        if let Some(name) = self.constants.get(&key) {
+            return name.clone();
+        }
+        let mut name = format!("const.{}", self.constants.len());
+        while self.reserved.contains(&name) {
+            name.push('\'');
+        }
+        self.add_constant(TensorProto::raw(&name, data_type(tensor.dtype()), tensor.shape(), tensor.to_le_bytes()));
+        self.constants.insert(key, name.clone());
+        name
+    }
+
+    pub(super) fn ints(&mut self, values: &[i64]) -> String {
+        self.constant(&Tensor::new([values.len()], values.to_vec()))
+    }
+
+    /// One operator with one output of a fresh name.
+    pub(super) fn emit(&mut self, op: &str, inputs: &[&str], attrs: impl FnOnce(NodeProto) -> NodeProto) -> String {
+        let out = self.fresh();
+        self.add_node(attrs(proto::node(op, inputs.iter().copied(), [out.as_str()])));
+        out
+    }
+
+    pub(super) fn plain(&mut self, op: &str, inputs: &[&str]) -> String {
+        self.emit(op, inputs, |node| node)
+    }
+
+    /// The value as another element type.
+    pub(super) fn cast(&mut self, name: &str, from: DType, to: DType) -> String {
+        match to {
+            _ if from == to => name.to_owned(),
+            // Engines that keep bools as integers would cut 0.5 to 0, and leave 2 a 2.
+            DType::Bool => {
+                let zero = self.constant(&Tensor::from_le_bytes(from, [], &[0; 8][..from.size()]).unwrap_or_else(|| Tensor::scalar(0f32)));
+                let is_zero = self.plain("Equal", &[name, &zero]);
+                self.plain("Not", &[&is_zero])
+            }
+            _ => self.emit("Cast", &[name], |node| node.attr("to", data_type(to) as i64)),
+        }
+    }
+
+    pub(super) fn unsqueeze(&mut self, x: &str, at: i64) -> String {
+        let axes = self.ints(&[at]);
+        self.plain("Unsqueeze", &[x, &axes])
+    }
+
+    pub(super) fn concat(&mut self, parts: &[String], at: i64) -> String {
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        self.emit("Concat", &parts, |node| node.attr("axis", at))
+    }
+
+    pub(super) fn slice(&mut self, x: &str, axis: i64, start: i64, end: i64, step: i64) -> String {
+        let [start, end, axis, step] = [start, end, axis, step].map(|value| self.ints(&[value.clamp(-FAR, FAR)]));
+        self.plain("Slice", &[x, &start, &end, &axis, &step])
+    }
+
+    /// The value under other sizes, all of them known.
+    pub(super) fn reshape(&mut self, x: &str, from: &[usize], to: &[usize]) -> String {
+        if from == to {
+            return x.to_owned();
+        }
+        let sizes: Vec<i64> = to.iter().map(|size| *size as i64).collect();
+        let sizes = self.ints(&sizes);
+        let empty = to.contains(&0);
+        self.emit("Reshape", &[x, &sizes], |node| if empty { node.attr("allowzero", 1) } else { node })
+    }
+}
+
+/// A value with a type that may have open sizes.
+pub(super) fn value_info(name: &str, ty: &TensorType) -> ValueInfoProto {
+    let dims = ty.shape.iter().map(|dim| match dim.as_known() {
+        Some(size) => proto::Dim::from(size),
+        None => proto::Dim::from(dim.to_string().as_str()),
+    });
+    ValueInfoProto::tensor(name, data_type(ty.dtype), dims.collect::<Vec<_>>())
+}
+
+pub(super) fn data_type(dtype: DType) -> DataType {
+    match dtype {
+        DType::F64 => DataType::Double,
+        DType::F32 => DataType::Float,
+        DType::F16 => DataType::Float16,
+        DType::BF16 => DataType::Bfloat16,
+        DType::I64 => DataType::Int64,
+        DType::I32 => DataType::Int32,
+        DType::U8 => DataType::Uint8,
+        DType::Bool => DataType::Bool,
+    }
+}

@@ -1,0 +1,259 @@
+//! A whole program as an ONNX model that needs nothing but its weights.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use irc_ir::{
+    attr::Literal,
+    code::Code,
+    diagnostic::{Diagnostic, Span},
+    graph::{EffectKind, Graph, NodeId},
+    op::Op,
+    plan::{Schedule, Step},
+    tensor::Tensor,
+    types::{Name, Type},
+    verify::{Verified, verify},
+};
+use irc_passes::Target;
+
+use super::{Port, Splice};
+use crate::{
+    Handles, failed,
+    onnx::{
+        lower::{Lowering, WEIGHT_FILE},
+        whole::{WeightFile, WholeModel},
+    },
+    weights::Weights,
+};
+
+/// A program as an ONNX model.
+#[derive(Debug)]
+pub struct ProgramModel {
+    /// The model.
+    pub whole: WholeModel,
+    /// The logs of the program, which are left out: a file shows nothing while it runs.
+    pub logs: usize,
+}
+
+/// A program as an ONNX model.
+///
+/// What it saves are the outputs, under their names; parts of tuples and lists are `name.0`, `name.1`. Its constants with at
+/// least one dimension, such as token ids, are inputs that have the program's values where none are given: other values of
+/// the same shape can be fed. An input is called as the constant is, else after the forward that takes it, `a.tokens`, else
+/// `tokens` or `constant` with a number; with `.given` where an output has the name. Equal constants are one input.
+///
+/// # Errors
+/// E4005 at what has no ONNX form: calls of functions, loops, extended forwards, stops, conditions of saves; if nothing is
+/// saved. E4003 at an operation that has none for its types. E3001 if two parts of saves have one name. E0012 if a weight is
+/// missing.
+pub fn program_model(program: &Verified, models: &Handles) -> Result<ProgramModel, Diagnostic> {
+    let (program, logs) = without_logs(program)?;
+    let schedule = irc_passes::schedule(&program, &Target::default())?;
+    let outputs = outputs(&program, &schedule)?;
+    let names: Vec<String> = outputs.iter().map(|(_, name)| name.clone()).collect();
+    let inputs = inputs(&program, &schedule, &names);
+    let reserved: Vec<String> = names.iter().chain(inputs.values().map(|(name, _)| name)).cloned().collect();
+
+    let mut files = Files::new(&program, models, &schedule)?;
+    let mut declare = |lowering: &mut Lowering<'_>, model: &Name, id: NodeId| files.declare(lowering, model, id);
+    let mut splice = Splice::new(&program, &schedule, None, &reserved, &mut declare);
+    for step in &schedule.steps {
+        match step {
+            Step::Host(id) if let Some((name, value)) = inputs.get(id) => splice.input_with_default(Port::Value(*id, 0), name, value)?,
+            Step::Host(_) | Step::Stage(_) => splice.step(step)?,
+            Step::Effect(_) => {}
+        }
+    }
+    for (port, name) in &outputs {
+        splice.output(*port, name)?;
+    }
+    let model = splice.finish();
+    let inputs = schedule.steps.iter().filter_map(|step| if let Step::Host(id) = step { inputs.get(id) } else { None });
+    let inputs = inputs.map(|(name, _)| name.clone()).collect();
+    let weights = files.files.into_iter().map(|source| source.file).collect();
+    Ok(ProgramModel { whole: WholeModel { model, inputs, outputs: names, weights }, logs })
+}
+
+/// Refuses what a file cannot do; the program without what only its logs need, and how many those are.
+fn without_logs(program: &Verified) -> Result<(Verified, usize), Diagnostic> {
+    let refuse = |what: &str, span: &Span, help: &str| {
+        let error = Diagnostic::error(Code::E4005, format!("{what} has no ONNX form")).label(span.clone(), "");
+        Err(error.help(help.to_owned()))
+    };
+    let mut graph: Graph = program.graph().clone();
+    let all = graph.effects.len();
+    let results = "only what is known without it can be emitted; `irc run` runs the whole program";
+    for effect in &graph.effects {
+        match &effect.kind {
+            EffectKind::Call { name, .. } => return refuse(&format!("the call of your function `{name}`"), &effect.span, results),
+            EffectKind::Loop { .. } => return refuse("a loop", &effect.span, "write its iterations out, one after the other"),
+            EffectKind::Stop { .. } => return refuse("a stop", &effect.span, "leave it out, and what comes after it"),
+            EffectKind::Save { name } if effect.guard.is_some() => {
+                let what = format!("the condition of the save \"{name}\"");
+                return refuse(&what, &effect.span, "save the value without the condition, and the condition as another value");
+            }
+            EffectKind::Save { .. } | EffectKind::Log { .. } => {}
+        }
+    }
+    graph.effects.retain(|effect| !matches!(effect.kind, EffectKind::Log { .. }));
+    let logs = all - graph.effects.len();
+    if graph.effects.is_empty() {
+        let error = Diagnostic::error(Code::E4005, "the program saves nothing, and what it saves would be the outputs");
+        return Err(error.help("save a value: `save %x as \"x\"`"));
+    }
+    let live = graph.live();
+    for (id, node) in graph.nodes().filter(|(id, _)| live[id.index()]) {
+        match &node.op {
+            Op::Call { name, .. } => return refuse(&format!("the call of your function `{name}`"), graph.span(id), results),
+            Op::Loop { .. } => return refuse("a loop", graph.span(id), "write its iterations out, one after the other"),
+            Op::Extend {} => {
+                let help = "a forward on all the tokens has the same values where nothing is written";
+                return refuse("a forward that extends another", graph.span(id), help);
+            }
+            _ => {}
+        }
+    }
+    // The same program with fewer effects holds to the same invariants.
+    let same = |errors: irc_ir::diagnostic::Diagnostics| errors.0.into_iter().next().unwrap_or_else(|| failed("it does not verify"));
+    Ok((verify(graph, program.models()).map_err(same)?, logs))
+}
+
+/// What is saved, part by part, under its names.
+fn outputs(program: &Verified, schedule: &Schedule) -> Result<Vec<(Port, String)>, Diagnostic> {
+    let mut outputs: Vec<(Port, String)> = vec![];
+    let mut known = BTreeSet::new();
+    for effect in &program.graph().effects {
+        let EffectKind::Save { name } = &effect.kind else { continue };
+        let value = schedule.values[effect.operands[0].index()];
+        let refuse = |what: &str| Err(Diagnostic::error(Code::E4005, format!("{what} has no ONNX form")).label(effect.span.clone(), ""));
+        let parts = match program.ty(value) {
+            Type::Tensor(_) => vec![name.to_string()],
+            Type::Tuple(parts) if parts.iter().all(|part| part.as_tensor().is_some()) => {
+                (0..parts.len()).map(|at| format!("{name}.{at}")).collect()
+            }
+            Type::List(of) if of.as_tensor().is_some() => match length(program, schedule, value) {
+                Some(length) => (0..length).map(|at| format!("{name}.{at}")).collect(),
+                None => return refuse("a list that is not made of values here"),
+            },
+            Type::Tuple(_) | Type::List(_) => return refuse("a tuple of tuples"),
+            Type::Str => return refuse("a text"),
+            Type::Opaque | Type::Forward(_) => return refuse("what is no tensor"),
+        };
+        for (part, name) in parts.into_iter().enumerate() {
+            if !known.insert(name.clone()) {
+                let message = format!("two outputs would have the name \"{name}\"");
+                return Err(Diagnostic::error(Code::E3001, message).label(effect.span.clone(), ""));
+            }
+            outputs.push((Port::Value(value, part), name));
+        }
+    }
+    Ok(outputs)
+}
+
+/// How many values a list has that is made of values one by one.
+fn length(program: &Verified, schedule: &Schedule, list: NodeId) -> Option<usize> {
+    let node = program.graph().node(schedule.values[list.index()]);
+    match &node.op {
+        Op::List { .. } => Some(node.operands.len()),
+        Op::Append {} => Some(length(program, schedule, node.operands[0])? + 1),
+        Op::Join {} => Some(length(program, schedule, node.operands[0])? + length(program, schedule, node.operands[1])?),
+        _ => None,
+    }
+}
+
+/// The constants that can be replaced, with their names.
+fn inputs(program: &Verified, schedule: &Schedule, outputs: &[String]) -> BTreeMap<NodeId, (String, Tensor)> {
+    let graph = program.graph();
+    let mut taken: BTreeSet<String> = outputs.iter().cloned().collect();
+    let mut found = BTreeMap::new();
+    // Of equal values any may have a name, and any forward may take it.
+    let mut labels: BTreeMap<NodeId, &Name> = BTreeMap::new();
+    let mut forwards: BTreeMap<NodeId, Option<&Name>> = BTreeMap::new();
+    for (id, node) in graph.nodes() {
+        if let Some(label) = graph.label(id) {
+            labels.entry(schedule.values[id.index()]).or_insert(label);
+        }
+        if let Op::Forward { .. } = node.op {
+            let first = forwards.entry(schedule.values[node.operands[0].index()]).or_default();
+            *first = first.or(graph.label(id));
+        }
+    }
+    let values = schedule.steps.iter().filter_map(|step| if let Step::Host(id) = step { Some(*id) } else { None });
+    for id in values {
+        let Op::Const { value: Literal::Tensor(value) } = &graph.node(id).op else { continue };
+        if value.shape().is_empty() {
+            continue;
+        }
+        let free = |name: &String| !taken.contains(name);
+        let numbered = |word: &str| (0..).map(|at| format!("{word}.{at}")).find(free).unwrap_or_else(|| word.to_owned());
+        let own = match (labels.get(&id), forwards.get(&id)) {
+            (Some(label), _) => Some(label.to_string()),
+            (None, Some(Some(forward))) => Some(format!("{forward}.tokens")),
+            (None, _) => None,
+        };
+        let name = match own {
+            Some(name) if free(&name) => name,
+            Some(name) if free(&format!("{name}.given")) => format!("{name}.given"),
+            _ => numbered(if forwards.contains_key(&id) { "tokens" } else { "constant" }),
+        };
+        taken.insert(name.clone());
+        found.insert(id, (name, value.to_tensor()));
+    }
+    found
+}
+
+/// The weights of the models that the program computes with, and the files that they come from.
+struct Files<'a> {
+    program: &'a Verified,
+    files: Vec<Source>,
+    /// The file of each model of the program.
+    of: BTreeMap<Name, usize>,
+    declared: BTreeSet<String>,
+}
+
+struct Source {
+    weights: Arc<Weights>,
+    file: WeightFile,
+    /// What the names of its weights begin with, where there are several.
+    prefix: String,
+}
+
+impl<'a> Files<'a> {
+    fn new(program: &'a Verified, models: &Handles, schedule: &Schedule) -> Result<Files<'a>, Diagnostic> {
+        let mut files = Files { program, files: vec![], of: BTreeMap::new(), declared: BTreeSet::new() };
+        let used: BTreeSet<&Name> =
+            schedule.steps.iter().filter_map(|step| if let Step::Stage(step) = step { Some(&step.model) } else { None }).collect();
+        for name in used {
+            let handle = models.get(name).ok_or_else(|| failed(format!("the model `{name}` has no weights here")))?;
+            let known = files.files.iter().position(|source| Arc::ptr_eq(&source.weights, &handle.weights));
+            let at = known.unwrap_or_else(|| {
+                let at = files.files.len();
+                let file = if at == 0 { WEIGHT_FILE.to_owned() } else { format!("weights.{at}.data") };
+                let file = WeightFile::new(file, &handle.weights);
+                files.files.push(Source { weights: handle.weights.clone(), file, prefix: format!("{name}/") });
+                at
+            });
+            files.of.insert(name.clone(), at);
+        }
+        if let [only] = &mut files.files[..] {
+            only.prefix.clear();
+        }
+        Ok(files)
+    }
+
+    fn declare(&mut self, lowering: &mut Lowering<'_>, model: &Name, id: NodeId) -> Result<(), Diagnostic> {
+        let spec = &self.program.models()[model];
+        let Op::Weight { name, .. } = &spec.graph().node(id).op else { return Err(failed(format!("{id:?} is not a weight"))) };
+        let source = &mut self.files[self.of[model]];
+        let full = format!("{}{name}", source.prefix);
+        if !self.declared.insert(full.clone()) {
+            lowering.bind(id, vec![full]);
+            return Ok(());
+        }
+        let decl = spec.weights().iter().find(|decl| decl.name == *name).ok_or_else(|| failed(format!("`{name}` is no weight")))?;
+        let place = source.file.place(source.weights.place(decl)?);
+        lowering.weight(id, &place, &full, &source.file.name)
+    }
+}
