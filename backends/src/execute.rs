@@ -11,8 +11,8 @@ use std::{
 
 use irc_ir::{
     diagnostic::Diagnostic,
-    eval::{Value, eval},
-    graph::{EffectKind, NodeId},
+    eval::Value,
+    graph::NodeId,
     model::{HookId, ModelSpec, StageKind},
     op::Op,
     plan::{LaneId, Schedule, StageStep, Step},
@@ -24,13 +24,14 @@ use irc_ir::{
 use irc_passes::Target;
 
 use crate::{
-    Backend, Caps, Engine, Event, Handle, Handles, LoadedModel, Outcome, Report, Stopped,
+    Backend, Caps, Engine, Handle, Handles, LoadedModel, Outcome, Report,
     attention_stage::{AttentionStage, HookTensor, Request, Span},
     cancel::Cancel,
     edit::Edit,
     failed,
-    host::{Host, call, check_functions},
+    host::{Host, check_functions},
     positionwise::FlatBatch,
+    steps::{check_ids, evaluate, perform},
 };
 
 /// The backend that runs schedules on an engine.
@@ -249,10 +250,7 @@ impl<'a> Execution<'a> {
         let graph = self.program.graph();
         let node = graph.node(id);
         let operands: Vec<Value> = self.take_all(&node.operands).into_iter().collect::<Result<_, _>>()?;
-        match &node.op {
-            Op::Call { name, returns } => call(host, name, &operands, returns, graph.span(id)),
-            op => eval(op, &operands.iter().collect::<Vec<_>>()).map_err(|error| failed(error.message()).or_label(graph.span(id))),
-        }
+        evaluate(self.program, id, &operands, host)
     }
 
     fn effect(&mut self, at: usize, host: &mut dyn Host) -> Result<(), Diagnostic> {
@@ -261,33 +259,9 @@ impl<'a> Execution<'a> {
         let operands = self.take_all(&effect.operands);
         let condition = effect.guard.map(|guard| self.take(self.value(guard.condition))).transpose()?;
         let otherwise = effect.guard.and_then(|guard| guard.otherwise).map(|other| self.take(self.value(other)));
-        let bools = condition.as_ref().map(|condition| condition.as_tensor().and_then(Tensor::values::<bool>));
-        let runs = bools.is_none_or(|bools| bools.is_some_and(|bools| bools.first() == Some(&true)));
-        if !runs {
-            if let (Some(value), Some(id)) = (otherwise, self.schedule.results[at]) {
-                self.store(id, value);
-            }
-            return Ok(());
-        }
-        let mut operands: Vec<Value> = operands.into_iter().collect::<Result<_, _>>()?;
-        let result = match &effect.kind {
-            EffectKind::Save { name } => {
-                self.outcome.saves.push((name.clone(), compact(operands.remove(0))));
-                None
-            }
-            EffectKind::Log { label } => {
-                host.event(Event::Log { label: label.clone(), value: operands.remove(0) });
-                None
-            }
-            EffectKind::Call { name, returns } => Some(call(host, name, &operands, returns, &effect.span)?),
-            EffectKind::Loop { .. } => return Err(failed("a loop is not run in one step").or_label(&effect.span)),
-            EffectKind::Stop { reason } => {
-                self.outcome.stopped = Some(Stopped { reason: reason.clone(), span: effect.span.clone() });
-                None
-            }
-        };
+        let result = perform(effect, operands, condition, otherwise, &mut self.outcome, host)?;
         if let (Some(value), Some(id)) = (result, self.schedule.results[at]) {
-            self.store(id, Ok(value));
+            self.store(id, value);
         }
         Ok(())
     }
@@ -379,7 +353,7 @@ impl<'a> Execution<'a> {
             for write in info.writes.iter().filter(|write| info.stage == step.stage && write.edit.is_none()) {
                 let sizes = hook_sizes(spec, write.hook, info.batch, info.length)?;
                 let value = self.take_tensor(write.value)?.reshaped(sizes);
-                self.check_ids(spec, spec.hook_info(write.hook).node, &value, write.value)?;
+                check_ids(self.program, spec, spec.hook_info(write.hook).node, &value, write.value)?;
                 writes.entry(write.hook).or_default().push(value);
             }
         }
@@ -444,7 +418,7 @@ impl<'a> Execution<'a> {
                 for lane in &step.lanes {
                     let place = self.schedule.lanes[lane.index()].tokens.ok_or_else(|| failed("an applied module has no tokens"))?;
                     let ids = self.take_tensor(place)?;
-                    self.check_ids(spec, id, &ids, place)?;
+                    check_ids(self.program, spec, id, &ids, place)?;
                     flat.extend(ids.into_values::<i64>().ok_or_else(|| failed("token ids are i64"))?);
                 }
             } else {
@@ -453,21 +427,6 @@ impl<'a> Execution<'a> {
             known.insert(id, Tensor::new([flat.len()], flat));
         }
         Ok(())
-    }
-
-    /// Whether a model has rows for the ids that it is given at a node: engines take negative ones for places from the end.
-    fn check_ids(&self, spec: &ModelSpec, node: NodeId, ids: &Tensor, place: NodeId) -> Result<(), Diagnostic> {
-        let Some(ids) = ids.values::<i64>() else { return Ok(()) };
-        let source = spec.source(node);
-        let tables = spec.graph().nodes().filter(|(_, node)| node.op == Op::Embedding {} && spec.source(node.operands[1]) == source);
-        let rows = tables.filter_map(|(_, node)| spec.node_type(node.operands[0]).as_tensor()?.shape[0].as_known()).min();
-        match ids.iter().find(|id| rows.is_some_and(|rows| !(0..rows).contains(*id))) {
-            Some(wrong) => {
-                let message = format!("id {wrong} has no row in an embedding of {}", rows.unwrap_or_default());
-                Err(failed(message).or_label(self.program.graph().span(place)))
-            }
-            None => Ok(()),
-        }
     }
 
     fn attention(
@@ -556,17 +515,4 @@ fn flatten(tensor: &Tensor) -> Tensor {
     let shape = tensor.shape();
     let sizes: Vec<usize> = [shape[0] * shape[1]].into_iter().chain(shape[2..].iter().copied()).collect();
     tensor.reshaped(sizes)
-}
-
-/// A saved value must not keep a whole flat batch alive for the sake of a part of it.
-fn compact(value: Value) -> Value {
-    match value {
-        Value::Tensor(tensor) if tensor.shared_bytes() > 2 * tensor.bytes() => {
-            let bytes = tensor.to_le_bytes();
-            Value::Tensor(Tensor::from_le_bytes(tensor.dtype(), tensor.shape(), &bytes).unwrap_or(tensor))
-        }
-        Value::Tuple(parts) => Value::Tuple(parts.iter().cloned().map(compact).collect()),
-        Value::List { of, items } => Value::List { of, items: Arc::new(items.iter().cloned().map(compact).collect()) },
-        Value::Tensor(_) | Value::Str(_) | Value::Opaque(_) => value,
-    }
 }

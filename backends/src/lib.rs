@@ -17,6 +17,7 @@ pub mod ort;
 mod positionwise;
 pub mod reference;
 pub mod rten;
+mod steps;
 pub mod weights;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -53,6 +54,11 @@ pub type Handles = BTreeMap<Name, Handle>;
 pub trait Backend: Send + Sync {
     /// What a person calls it: `rten`, `reference`.
     fn name(&self) -> &str;
+
+    /// Whether operations of a program outside of models have the bits of [`irc_ir::eval`], and not those of an engine.
+    fn evaluates_exactly(&self) -> bool {
+        true
+    }
 
     /// Runs a program to its end, or until it stops itself.
     ///

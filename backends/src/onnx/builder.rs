@@ -23,6 +23,8 @@ pub struct GraphBuilder {
     fresh: usize,
     /// Names that the fresh ones keep away from.
     reserved: BTreeSet<String>,
+    /// Whether the operator `Swish` is kept away from.
+    pub(super) without_swish: bool,
 }
 
 impl GraphBuilder {
@@ -146,7 +148,7 @@ pub(super) fn value_info(name: &str, ty: &TensorType) -> ValueInfoProto {
     ValueInfoProto::tensor(name, data_type(ty.dtype), dims.collect::<Vec<_>>())
 }
 
-pub(super) fn data_type(dtype: DType) -> DataType {
+pub(crate) fn data_type(dtype: DType) -> DataType {
     match dtype {
         DType::F64 => DataType::Double,
         DType::F32 => DataType::Float,

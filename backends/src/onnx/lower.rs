@@ -181,7 +181,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// Says that a node has a value that was computed by other means: one name, or one for each part of a tuple.
-    pub(super) fn bind(&mut self, id: NodeId, names: Vec<String>) {
+    pub(crate) fn bind(&mut self, id: NodeId, names: Vec<String>) {
         self.names.insert(id, names);
     }
 
@@ -197,7 +197,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// Declares a weight as a constant under a name: of this model, or in a file.
-    pub(super) fn weight(&mut self, id: NodeId, place: &Place, name: &str, file: &str) -> Result<(), Diagnostic> {
+    pub(crate) fn weight(&mut self, id: NodeId, place: &Place, name: &str, file: &str) -> Result<(), Diagnostic> {
         let ty = self.tensor(id)?;
         let dims: Vec<usize> = ty.shape.iter().filter_map(Dim::as_usize).collect();
         let tensor = match place {
@@ -442,6 +442,11 @@ impl<'a> Lowering<'a> {
             Op::Sqrt {} => self.unary("Sqrt", node, dtype)?,
             Op::Sigmoid {} => self.unary("Sigmoid", node, dtype)?,
             Op::Tanh {} => self.unary("Tanh", node, dtype)?,
+            Op::Silu {} if self.without_swish => {
+                let x = self.operand(node, 0, dtype)?;
+                let gate = self.plain("Sigmoid", &[&x]);
+                self.plain("Mul", &[&x, &gate])
+            }
             Op::Silu {} => self.unary("Swish", node, dtype)?,
             Op::Gelu { approximate } => {
                 let x = self.operand(node, 0, dtype)?;
@@ -522,16 +527,17 @@ impl<'a> Lowering<'a> {
             }
             Op::Cumsum { dim } => self.cumsum(node, dtype, *dim)?,
             Op::TopK { k, dim, largest } => {
-                let x = self.operand(node, 0, self.tensor(node.operands[0])?.dtype)?;
+                let dtype = self.tensor(node.operands[0])?.dtype;
+                let x = self.operand(node, 0, dtype)?;
                 let k = self.ints(&[*k]);
-                let outs = self.top(&x, &k, axis(*dim, rank), *largest);
+                let outs = self.top(&x, dtype, &k, axis(*dim, rank), *largest);
                 self.names.insert(id, outs.into());
                 return Ok(());
             }
             Op::Sum { dims, keepdim } => self.reduce("ReduceSum", node, dtype, dims, *keepdim)?,
             Op::Mean { dims, keepdim } => self.reduce("ReduceMean", node, dtype, dims, *keepdim)?,
-            Op::Max { dims, keepdim } => self.reduce("ReduceMax", node, dtype, dims, *keepdim)?,
-            Op::Min { dims, keepdim } => self.reduce("ReduceMin", node, dtype, dims, *keepdim)?,
+            Op::Max { dims, keepdim } => self.extreme("ReduceMax", node, dtype, dims, *keepdim)?,
+            Op::Min { dims, keepdim } => self.extreme("ReduceMin", node, dtype, dims, *keepdim)?,
             Op::Prod { dims, keepdim } => self.reduce("ReduceProd", node, dtype, dims, *keepdim)?,
             Op::Any { dims, keepdim } => self.quantifier(node, dtype, dims, *keepdim, false)?,
             Op::All { dims, keepdim } => self.quantifier(node, dtype, dims, *keepdim, true)?,
@@ -613,13 +619,20 @@ impl<'a> Lowering<'a> {
         Ok(self.plain(op, &[&x]))
     }
 
-    /// The first elements in order, and their indices.
-    fn top(&mut self, x: &str, k: &str, axis: i64, largest: bool) -> [String; 2] {
+    /// The first elements in order, and their indices. NaN counts as the largest, of which engines know nothing: they order
+    /// what stands for the elements.
+    fn top(&mut self, x: &str, dtype: DType, k: &str, axis: i64, largest: bool) -> [String; 2] {
+        let key = if dtype.is_float() { self.ordered(x, dtype) } else { x.to_owned() };
         let outs = [self.fresh(), self.fresh()];
-        let top = proto::node("TopK", [x, k], [outs[0].as_str(), outs[1].as_str()]);
+        let top = proto::node("TopK", [key.as_str(), k], [outs[0].as_str(), outs[1].as_str()]);
         let top = top.attr("axis", axis).attr("largest", i64::from(largest)).attr("sorted", 1);
         self.add_node(top);
-        outs
+        let [values, indices] = outs;
+        if key == x {
+            return [values, indices];
+        }
+        let values = self.emit("GatherElements", &[x, &indices], |node| node.attr("axis", axis));
+        [values, indices]
     }
 
     fn reduce(&mut self, op: &str, node: &Node, dtype: DType, dims: &[i64], keepdim: bool) -> Result<String, Diagnostic> {

@@ -5,6 +5,8 @@
 //! rows [rows, length, …]. All sizes are known. [`program_model`] makes a file of a whole program.
 
 mod emit;
+#[cfg(feature = "ort")]
+pub(crate) mod parts;
 
 pub use emit::{ProgramModel, program_model};
 
@@ -34,7 +36,7 @@ pub(crate) enum Port {
     /// A value of the program; of a tuple or a list, the part at this place.
     Value(NodeId, usize),
     /// A value of a model for the tokens of a lane, [1, tokens, …].
-    #[cfg_attr(not(test), allow(dead_code))]
+    #[cfg_attr(not(feature = "ort"), expect(dead_code, reason = "only stretches of a program have such"))]
     Lane(LaneId, NodeId),
 }
 
@@ -91,6 +93,13 @@ impl<'a> Splice<'a> {
 
     pub(crate) fn finish(self) -> ModelProto {
         self.lowering.finish().model
+    }
+
+    /// Lowers SiLU to operators that every provider has: ONNX Runtime's CUDA provider has no `Swish`.
+    #[cfg(feature = "ort")]
+    pub(crate) fn without_swish(mut self) -> Self {
+        self.lowering.without_swish = true;
+        self
     }
 
     /// Declares an input. Parts of one tuple come in their order.

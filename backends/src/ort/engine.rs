@@ -28,6 +28,7 @@ use ort::{
 use rayon::prelude::*;
 
 use super::{
+    device::Device,
     runtime::Runtime,
     session::{Options, Session, SharedWeight, in_view},
 };
@@ -87,7 +88,7 @@ impl Engine for Ort {
             Optimization::Off => GraphOptimizationLevel::Disable,
             Optimization::On => GraphOptimizationLevel::All,
         };
-        let options = Options { runtime: &self.runtime, optimization, file: model.weights.file(), packed: &packed };
+        let options = Options { runtime: &self.runtime, optimization, file: model.weights.file(), packed: &packed, device: Device::Cpu };
         let of_stage = |at: usize| match &model.spec.stages()[at].kind {
             StageKind::Attention(_) => Ok(None),
             StageKind::Positionwise => Forms::new(model, at, &options).map(Some),

@@ -11,17 +11,21 @@ use std::{
 use irc_ir::{diagnostic::Diagnostic, model::WeightDecl, tensor::Tensor, types::DType};
 use ort::{
     AsPointer,
+    ep::CUDA,
     logging::LogLevel,
     memory::{Allocator, MemoryInfo},
     session::{
-        HasSelectedOutputs, OutputSelector, RunOptions, Session as OrtSession, SessionInputValue,
+        OutputSelector, RunOptions, SelectedOutputMarker, Session as OrtSession, SessionInputValue,
         builder::{GraphOptimizationLevel, PrepackedWeights},
     },
     sys::ONNXTensorElementDataType as ElementType,
     value::{DynValue, TensorRef},
 };
 
-use super::runtime::{Runtime, checked};
+use super::{
+    device::Device,
+    runtime::{Runtime, checked},
+};
 use crate::{cancel::Cancel, failed, onnx::proto::ModelProto, weights::Weights};
 
 /// A session that is ready to run. One run at a time: others wait.
@@ -35,11 +39,14 @@ pub(super) struct Options<'a> {
     pub(super) file: Option<&'a Path>,
     /// The packed weights, which all sessions of a model share.
     pub(super) packed: &'a PrepackedWeights,
+    /// Where it computes.
+    pub(super) device: Device,
 }
 
 /// A weight in memory that outlives the sessions that use it.
 pub(super) struct SharedWeight<'a> {
-    name: &'a str,
+    /// In the ONNX model.
+    name: Cow<'a, str>,
     shape: Vec<i64>,
     bytes: &'a [u8],
 }
@@ -51,7 +58,14 @@ impl<'a> SharedWeight<'a> {
         if decl.ty.dtype != DType::F32 {
             return Err(failed(format!("the engine takes weights of {}, but `{}` is {}", DType::F32, decl.name, decl.ty)));
         }
-        Ok(SharedWeight { name: &decl.name, shape: decl.ty.shape.iter().filter_map(|dim| dim.as_known()).collect(), bytes })
+        Ok(SharedWeight { name: Cow::Borrowed(&*decl.name), shape: decl.ty.shape.iter().filter_map(|dim| dim.as_known()).collect(), bytes })
+    }
+}
+
+impl SharedWeight<'_> {
+    /// The same under another name.
+    pub(super) fn named(self, name: String) -> Self {
+        SharedWeight { name: name.into(), ..self }
     }
 }
 
@@ -63,7 +77,7 @@ impl Session {
     pub(super) unsafe fn new(options: &Options<'_>, mut model: ModelProto, weights: Vec<SharedWeight<'_>>) -> Result<Session, Diagnostic> {
         // SAFETY: as the caller says.
         let values =
-            weights.iter().map(|weight| Ok((weight.name, unsafe { in_place(weight) }?))).collect::<Result<Vec<_>, Diagnostic>>()?;
+            weights.iter().map(|weight| Ok((&*weight.name, unsafe { in_place(weight) }?))).collect::<Result<Vec<_>, Diagnostic>>()?;
         // The tensors are given in memory, but that their file exists is looked at all the same.
         let file = options.file.and_then(|file| Some((file.parent()?.to_str()?, file.file_name()?.to_str()?)));
         let tensors = model.graph.iter_mut().flat_map(|graph| &mut graph.initializer).flat_map(|tensor| &mut tensor.external_data);
@@ -77,6 +91,10 @@ impl Session {
                 .with_log_level(LogLevel::Error)?
                 .with_env_allocators()?
                 .with_prepacked_weights(options.packed)?;
+            if let Device::Cuda { id } = options.device {
+                // Without the last word, what fails is a silent run on the processor.
+                builder = builder.with_execution_providers([CUDA::default().with_device_id(id).build().error_on_failure()])?;
+            }
             if let Some((folder, _)) = file {
                 builder = builder.with_config_entry("session.model_external_initializers_file_folder_path", folder)?;
             }
@@ -119,14 +137,43 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Computes outputs from inputs that may be on its device, each output to where it is asked for, until somebody cancels.
+    ///
+    /// # Errors
+    /// E4003 if the session fails; E4006 if it was cancelled.
+    pub(super) fn run_bound(
+        &self,
+        inputs: &[(&str, &DynValue)],
+        outputs: &[(&str, &MemoryInfo<'_>)],
+        cancel: &Cancel,
+    ) -> Result<Vec<DynValue>, Diagnostic> {
+        let broken = |error: ort::Error| failed(format!("ONNX Runtime stopped: {error}"));
+        let options = Arc::new(Shared(RunOptions::new().map_err(broken)?));
+        let mut session = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut binding = session.create_binding().map_err(broken)?;
+        for (name, value) in inputs {
+            binding.bind_input(*name, value).map_err(broken)?;
+        }
+        for (name, memory) in outputs {
+            binding.bind_output_to_device(*name, memory).map_err(broken)?;
+        }
+        let watched = options.clone();
+        let _watch = cancel.on_cancel(move || watched.terminate());
+        let found = session.run_binding_with_options(&binding, &options.0);
+        let mut found = found.map_err(|error| cancel.check().err().unwrap_or_else(|| broken(error)))?;
+        outputs.iter().map(|(name, _)| found.remove(name).ok_or_else(|| failed(format!("ONNX Runtime left `{name}` out")))).collect()
+    }
+}
+
 /// The options of a run that another thread may end.
-struct Shared(RunOptions<HasSelectedOutputs>);
+struct Shared<O: SelectedOutputMarker>(RunOptions<O>);
 
 // SAFETY: `ort` withholds this for the sake of outputs that are allocated beforehand, of which there are none here. All that is
 // done from other threads is to end the run, and the library takes that from any thread.
-unsafe impl Sync for Shared {}
+unsafe impl<O: SelectedOutputMarker> Sync for Shared<O> {}
 
-impl Shared {
+impl<O: SelectedOutputMarker> Shared<O> {
     fn terminate(&self) {
         if let Err(error) = self.0.terminate() {
             // The run ends all the same, if later: whoever asked for it looks at the cancel, too.
@@ -150,7 +197,8 @@ impl OnnxModel {
     /// E0012 if a weight is missing; E4003 if ONNX Runtime refuses the model.
     pub fn load(runtime: &Runtime, model: ModelProto, weights: &Arc<Weights>, tensors: &[WeightDecl]) -> Result<OnnxModel, Diagnostic> {
         let packed = PrepackedWeights::new();
-        let options = Options { runtime, optimization: GraphOptimizationLevel::All, file: weights.file(), packed: &packed };
+        let options =
+            Options { runtime, optimization: GraphOptimizationLevel::All, file: weights.file(), packed: &packed, device: Device::Cpu };
         let shared = tensors.iter().map(|decl| SharedWeight::new(weights, decl)).collect::<Result<Vec<_>, _>>()?;
         // SAFETY: the mapping is kept, and dropped after the session.
         let session = unsafe { Session::new(&options, model, shared) }?;

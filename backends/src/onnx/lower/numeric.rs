@@ -186,6 +186,32 @@ impl Lowering<'_> {
         Ok(self.plain("Equal", &[&nothing, &zero]))
     }
 
+    /// Numbers in the order of the elements, with NaN above all: infinity stands for it, and the largest number for infinity.
+    pub(super) fn ordered(&mut self, x: &str, dtype: DType) -> String {
+        let largest = match dtype {
+            DType::F16 => 65504.0,
+            DType::BF16 => f64::from(f32::from_bits(0x7f7f_0000)),
+            DType::F64 => f64::MAX,
+            DType::F32 | DType::I64 | DType::I32 | DType::U8 | DType::Bool => f64::from(f32::MAX),
+        };
+        let [largest, infinity] = [largest, f64::INFINITY].map(|number| self.number(number, dtype));
+        let (number, below) = (self.plain("Equal", &[x, x]), self.plain("Min", &[x, &largest]));
+        self.plain("Where", &[&number, &below, &infinity])
+    }
+
+    /// The largest or the smallest, NaN if there is one: engines lose it.
+    pub(super) fn extreme(&mut self, op: &str, node: &Node, dtype: DType, dims: &[i64], keepdim: bool) -> Result<String, Diagnostic> {
+        let x = self.operand(node, 0, dtype)?;
+        let found = self.reduced(op, &x, node, dims, keepdim)?;
+        if !dtype.is_float() || self.tensor(node.operands[0])?.rank() == 0 {
+            return Ok(found);
+        }
+        let (number, zero) = (self.plain("Equal", &[&x, &x]), self.number(0.0, dtype));
+        let nan = self.plain("Where", &[&number, &zero, &x]);
+        let nan = self.reduced("ReduceSum", &nan, node, dims, keepdim)?;
+        Ok(self.plain("Add", &[&found, &nan]))
+    }
+
     /// `argmax`, or `argmin`, which is that of the negative.
     pub(super) fn arg_extreme(&mut self, node: &Node, dim: Option<i64>, keepdim: bool, smallest: bool) -> Result<String, Diagnostic> {
         let ty = self.tensor(node.operands[0])?;
@@ -204,7 +230,7 @@ impl Lowering<'_> {
         };
         // Not ArgMax: engines differ in which of equal elements they take.
         let one = self.ints(&[1]);
-        let [_, found] = self.top(&x, &one, at, true);
+        let [_, found] = self.top(&x, ty.dtype, &one, at, true);
         Ok(match (dim, keepdim) {
             (Some(_), true) => found,
             (Some(_), false) => {
@@ -227,7 +253,7 @@ impl Lowering<'_> {
         let x = self.operand(node, 0, dtype)?;
         let (shape, axis) = (self.plain("Shape", &[&x]), self.ints(&[at]));
         let all = self.emit("Gather", &[&shape, &axis], |node| node.attr("axis", 0));
-        let [values, indices] = self.top(&x, &all, at, descending);
+        let [values, indices] = self.top(&x, dtype, &all, at, descending);
         Ok([self.cast(&values, dtype, ty.dtype), indices])
     }
 
