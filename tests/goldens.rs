@@ -214,7 +214,7 @@ fn transformers_answers() {
 #[cfg(feature = "ort")]
 mod onnx_runtime {
     use irc::{
-        backends::ort::{Ort, runtime::Runtime},
+        backends::ort::{Device, Ort, Precision, WholeGraph, runtime::Runtime},
         ort::{Target, library_or_setup},
     };
 
@@ -232,7 +232,10 @@ mod onnx_runtime {
         let runtime = Runtime::load(library, None).expect("the library loads");
         match (device, precision) {
             ("cpu", "f32") => Box::new(Driven::new(Ort::new(runtime, None).expect("there are threads"))),
-            _ => panic!("this version of irc does not compute in {precision} on {device}"),
+            _ => {
+                let (device, precision) = (device.parse().expect("a device"), precision.parse().expect("a precision"));
+                Box::new(WholeGraph::new(runtime, device, precision).unwrap_or_else(|error| panic!("{error}")))
+            }
         }
     }
 
@@ -258,6 +261,17 @@ mod onnx_runtime {
                 assert!(!asked, "ONNX Runtime is not here: {error}");
                 eprintln!("SKIPPED: ONNX Runtime is not here: {error}");
             }
+        }
+    }
+
+    #[test]
+    fn transformers_answers_of_whole_graphs() {
+        let library = library_or_setup(Target::Cpu, &mut |_| {});
+        let Ok(library) = library.map_err(|error| eprintln!("SKIPPED: ONNX Runtime is not here: {error}")) else { return };
+        let runtime = Runtime::load(&library, None).expect("the library loads");
+        for (precision, tolerance) in [(Precision::F32, F32), (Precision::F16, F16)] {
+            let backend = WholeGraph::new(runtime.clone(), Device::Cpu, precision).expect("there is a processor");
+            answers_of(&backend, &tolerance);
         }
     }
 }

@@ -1,19 +1,30 @@
-//! Whole programs as graphs of ONNX Runtime.
+//! Whole programs as graphs of ONNX Runtime, on the processor: what a card computes is the same graphs. Where the library is
+//! not here and pip cannot bring it, the tests say loudly that they were skipped.
 
 #![cfg(feature = "ort")]
 
-use std::sync::Arc;
-
-use irc::backends::{
-    conformance::{Suite, agree, check},
-    execute::Driven,
-    ort::{Device, Precision, WholeGraph, runtime::Runtime},
-    rten::Rten,
+use std::{
+    collections::BTreeMap,
+    process::Command,
+    sync::{Arc, Mutex},
 };
-use irc::ort::Target;
+
+use irc::{
+    backends::{
+        Backend, Handles,
+        conformance::{Suite, agree, check, llama, odd},
+        execute::Driven,
+        host::Functions,
+        ort::{Device, Precision, WholeGraph, runtime::Runtime},
+        reference::Reference,
+        rten::Rten,
+    },
+    ir::{code::Code, eval::Value, tensor::Tensor, text::parse, verify::Verified, verify::verify},
+    ort::{Target, library_or_setup},
+};
 
 fn runtime() -> Option<Arc<Runtime>> {
-    let found = irc::ort::library(None).or_else(|_| irc::ort::setup(Target::Cpu, None, &mut |_| {}).map(|library| library.path));
+    let found = library_or_setup(Target::Cpu, &mut |_| {});
     let path = found.map_err(|error| eprintln!("SKIPPED: ONNX Runtime is not here: {error}")).ok()?;
     Some(Runtime::load(&path, Some(2)).unwrap_or_else(|error| panic!("{error}")))
 }
@@ -22,6 +33,7 @@ fn backend(precision: Precision) -> Option<WholeGraph> {
     Some(WholeGraph::new(runtime()?, Device::Cpu, precision).unwrap_or_else(|error| panic!("{error}")))
 }
 
+/// All of the suite holds on the processor, also what is about bits: on the suite's models.
 #[test]
 fn it_conforms() {
     let Some(backend) = backend(Precision::F32) else { return };
@@ -36,4 +48,143 @@ fn it_agrees_with_rten() {
     let report = agree(&backend, &Driven::new(Rten::new(Some(2))), 500);
     println!("{report}");
     report.assert();
+    let passed: usize = report.sections.iter().map(|section| section.passed).sum();
+    assert!(passed > 600, "{report}");
+}
+
+fn program(text: &str) -> Verified {
+    let graph = parse(text).into_result().unwrap_or_else(|errors| panic!("{errors:?}"));
+    let models = handles().into_iter().filter(|(name, _)| text.contains(&format!("{name}:"))).map(|(name, handle)| (name, handle.spec));
+    verify(graph, &models.collect()).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn handles() -> Handles {
+    [("llama".into(), llama().clone()), ("odd".into(), odd().clone())].into()
+}
+
+/// The largest distance of what two backends save, relative to the largest element.
+fn distance(program: &Verified, a: &dyn Backend, b: &dyn Backend) -> BTreeMap<String, f64> {
+    let [a, b] = [a, b].map(|backend| backend.run(program, &handles(), &mut |_| {}).unwrap_or_else(|error| panic!("{error}")).saves);
+    let one = |((name, a), (_, b)): (&(irc::ir::types::Name, Value), &(irc::ir::types::Name, Value))| {
+        let (a, b) = (a.as_tensor().unwrap(), b.as_tensor().unwrap());
+        assert_eq!(a.ty(), b.ty());
+        let (a, b) = (a.to_f64(), b.to_f64());
+        let largest = b.iter().filter(|x| x.is_finite()).fold(0.0, |most: f64, x| most.max(x.abs()));
+        let apart = a.iter().zip(&b).filter(|(a, b)| a != b).fold(0.0, |most: f64, (a, b)| most.max((a - b).abs()));
+        (name.to_string(), apart / largest.max(1e-30))
+    };
+    a.iter().zip(&b).map(one).collect()
+}
+
+const SWEEP: &str = r#"graph @sweep models { llama: "" } {
+  %a = forward([[3, 1, 4, 1, 5]]) {model: llama}
+  %b = forward([[2, 7, 1, 8, 2, 8, 1], [1, 2, 3, 4, 5, 6, 7]]) {model: llama}
+  %h = slice(read(%a) {hook: "model.layers.0.output"}) {dim: 1, start: -1}
+  %w = write(%b, update(read(%b) {hook: "model.layers.1.input"}, %h) {dim: 1, start: 3, end: 4}) {hook: "model.layers.1.input"}
+  %v = write(%b, mul(read(%b) {hook: "model.layers.0.self_attn.pattern"}, 0.5)) {hook: "model.layers.0.self_attn.pattern"}
+  save read(%w) {hook: "lm_head.output"} as "w"
+  save read(%v) {hook: "lm_head.output"} as "v"
+  save read(%v) {hook: "model.layers.1.self_attn.scores"} as "scores"
+}"#;
+
+/// f16 rounds to 11 digits: a few of its units in the last place, 2^-11, after two layers. It is not f32 in disguise.
+#[test]
+fn half_precision_is_near() {
+    let Some(half) = backend(Precision::F16) else { return };
+    let apart = distance(&program(SWEEP), &half, &Reference);
+    assert!(apart.values().all(|apart| (1e-5..2e-2).contains(apart)), "{apart:?}");
+    let class = half.run(&program(SWEEP), &handles(), &mut |_| {}).unwrap().report.numeric_class;
+    assert!(class.starts_with("onnxruntime 1.") && class.ends_with(", cpu, f16, whole graph"), "{class}");
+}
+
+/// Programs of one structure share a session, and the oldest of too many goes.
+#[test]
+fn sessions_are_found_by_structure() {
+    let Some(backend) = backend(Precision::F32) else { return };
+    let run = |text: &str| {
+        let program = program(text);
+        let apart = distance(&program, &backend, &Reference);
+        assert!(apart.values().all(|apart| *apart < 1e-4), "{apart:?}");
+        backend.sessions()
+    };
+    assert_eq!(run(SWEEP), 1);
+    // Other tokens, and another factor.
+    assert_eq!(run(&SWEEP.replace("[[3, 1, 4, 1, 5]]", "[[9, 2, 6, 5, 3]]").replace("0.5", "0.25")), 1);
+    assert_eq!(run(&SWEEP.replace("[[3, 1, 4, 1, 5]]", "[[9, 2, 6, 5]]")), 2);
+    for length in 1..=20 {
+        let ids = vec!["7"; length].join(", ");
+        run(&SWEEP.replace("[[3, 1, 4, 1, 5]]", &format!("[[{ids}]]")));
+    }
+    assert_eq!(backend.sessions(), 16);
+}
+
+/// What the host has to do lies between graphs: calls in their order, ids that are looked at, operations without an ONNX form,
+/// a stop. Values of models go from one graph to another.
+#[test]
+fn the_host_works_between_graphs() {
+    let Some(backend) = backend(Precision::F16) else { return };
+    let program = program(
+        r#"graph @between models { odd: "", llama: "" } {
+  %a = forward([[3, 1, 4]]) {model: llama}
+  %l = read(%a) {hook: "lm_head.output"}
+  log "before", argmax(%l) {dim: -1}
+  %s = do call(%l) {name: "probe", returns: tensor<1x3x50xf32>}
+  %h = read(%a) {hook: "model.layers.0.output"}
+  %w = write(%a, roll(%h) {shifts: [1], dims: [1]}) {hook: "model.layers.0.output"}
+  %n = argmax(read(%w) {hook: "lm_head.output"}) {dim: -1}
+  %b = forward(minimum(%n, 4)) {model: odd}
+  save add(%s, read(%w) {hook: "lm_head.output"}) as "sum"
+  save read(%b) {hook: "second.scores"} as "scores"
+  stop if lt(max(%s), 1e9)
+  save %n as "never"
+}"#,
+    );
+    let heard = Arc::new(Mutex::new(vec![]));
+    let run = |backend: &dyn Backend| {
+        heard.lock().unwrap().clear();
+        let (log, calls) = (heard.clone(), heard.clone());
+        let mut host = Functions::new(move |event| log.lock().unwrap().push(format!("{event:?}")));
+        host.add("probe", move |operands| {
+            calls.lock().unwrap().push("probe".to_owned());
+            let values = operands[0].as_tensor().unwrap().values::<f32>().unwrap().iter().map(|x| 2.0 * x).collect::<Vec<_>>();
+            Ok(Tensor::new([1, 3, 50], values).into())
+        });
+        let outcome = backend.run_for(&program, &handles(), &mut host).unwrap_or_else(|error| panic!("{error}"));
+        (outcome, heard.lock().unwrap().clone())
+    };
+    let ((found, events), (expected, others)) = (run(&backend), run(&Reference));
+    assert_eq!(events, others);
+    assert_eq!((events.len(), found.saves.len(), found.stopped.is_some()), (2, 2, true));
+    assert!(found.report.engine_calls >= 3, "{:?}", found.report);
+    for ((name, a), (_, b)) in found.saves.iter().zip(&expected.saves) {
+        let (a, b) = (a.as_tensor().unwrap().to_f64(), b.as_tensor().unwrap().to_f64());
+        let largest = b.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 2e-2 * largest), "{name}: {a:?} for {b:?}");
+    }
+}
+
+/// What cannot be used is said with a code, and never replaced by something else.
+#[test]
+fn what_is_not_here_is_an_error() {
+    let Some(runtime) = runtime() else { return };
+    let of = |device, precision| WholeGraph::new(runtime.clone(), device, precision).err().map(|error| (error.code, error.message));
+    let (code, message) = of(Device::Cpu, Precision::Bf16).unwrap();
+    assert!(code == Code::E4005 && message.contains("bf16"), "{message}");
+    // A build for cards may find one; that for processors never does.
+    if let Some((code, message)) = of(Device::Cuda { id: 0 }, Precision::F32) {
+        assert!(code == Code::E0016 && message.contains("cuda:0"), "{message}");
+    }
+    let irc = |arguments: &[&str]| {
+        let ran = Command::new(env!("CARGO_BIN_EXE_irc")).args(arguments).output().unwrap();
+        (ran.status.code().unwrap(), String::from_utf8_lossy(&ran.stderr).into_owned())
+    };
+    let patch = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/run/patch.ig");
+    for flags in [&["--whole-graph"][..], &["--device", "cpu"], &["--precision", "f16"], &["--engine", "rten", "--device", "cuda"]] {
+        let (status, message) = irc(&[&["run", patch], flags].concat());
+        assert!(status == 2 && message.contains("--engine ort"), "{flags:?}: {message}");
+    }
+    let (status, message) = irc(&["run", patch, "--engine", "ort", "--precision", "bf16"]);
+    assert!(status != 0 && message.contains("bf16"), "{message}");
+    let (status, message) = irc(&["run", patch, "--engine", "ort", "--device", "gpu"]);
+    assert!(status == 2 && message.contains("cuda:1"), "{message}");
 }

@@ -46,14 +46,19 @@ fn backend(words: &[&str]) -> Result<Box<dyn Backend>, String> {
     match *words {
         ["rten", "cpu", "f32"] => Ok(Box::new(Driven::new(Rten::new(None)))),
         #[cfg(feature = "ort")]
-        ["ort", "cpu", "f32"] => {
+        ["ort", device, precision] => {
             use irc::{
-                backends::ort::{Ort, runtime::Runtime},
+                backends::ort::{Device, Ort, Precision, WholeGraph, runtime::Runtime},
                 ort::{Target, library_or_setup},
             };
-            let library = library_or_setup(Target::Cpu, &mut |_| {}).map_err(|error| error.to_string())?;
+            let (device, precision): (Device, Precision) = (device.parse()?, precision.parse()?);
+            let target = if device == Device::Cpu { Target::Cpu } else { Target::Cuda };
+            let library = library_or_setup(target, &mut |_| {}).map_err(|error| error.to_string())?;
             let runtime = Runtime::load(&library, None).map_err(|error| error.to_string())?;
-            Ok(Box::new(Driven::new(Ort::new(runtime, None).map_err(|error| error.to_string())?)))
+            Ok(match (device, precision) {
+                (Device::Cpu, Precision::F32) => Box::new(Driven::new(Ort::new(runtime, None).map_err(|error| error.to_string())?)),
+                _ => Box::new(WholeGraph::new(runtime, device, precision).map_err(|error| error.to_string())?),
+            })
         }
         _ => Err(format!("this version of irc has no engine for `{}`", words.join(" "))),
     }

@@ -4,6 +4,8 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+#[cfg(feature = "ort")]
+use irc_backends::ort::{Device, Precision};
 
 /// Read, change and save the activations of language models.
 ///
@@ -208,13 +210,25 @@ pub(super) struct RunArgs {
     /// Print one JSON object at the end instead; logs go to standard error, too
     #[arg(long)]
     pub(super) json: bool,
-    /// What computes: rten where it is not given
+    /// What computes. Where it is not given: ONNX Runtime on a card, where `irc backends` shows one; else rten
     #[arg(long, visible_alias = "engine", value_enum)]
     pub(super) backend: Option<BackendName>,
     /// With `--backend ort`: the library of ONNX Runtime, instead of IRC_ORT_LIBRARY or what `irc setup ort` brought
     #[cfg(feature = "ort")]
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(super) ort_library: Option<PathBuf>,
+    /// With `--backend ort`: the whole program as one graph, attention too, instead of stage by stage
+    #[cfg(feature = "ort")]
+    #[arg(long)]
+    pub(super) whole_graph: bool,
+    /// With `--backend ort`: where it computes, `cpu`, `cuda`, or `cuda:1` for the second card; `cuda` means `--whole-graph`
+    #[cfg(feature = "ort")]
+    #[arg(long, value_name = "DEVICE")]
+    pub(super) device: Option<Device>,
+    /// With `--backend ort`: what models compute in; less than f32 means `--whole-graph`
+    #[cfg(feature = "ort")]
+    #[arg(long, value_name = "f32|f16|bf16")]
+    pub(super) precision: Option<Precision>,
     /// How many threads compute; all cores if it is not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(super) threads: Option<u16>,
@@ -507,6 +521,7 @@ Examples:
 
   $ irc run patch.ig --out results.safetensors --quiet
   $ irc run patch.ig --engine ort
+  $ irc run patch.ig --engine ort --device cuda --precision bf16
 
 The JSON object of `--json`:
   ok      true

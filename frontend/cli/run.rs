@@ -5,6 +5,8 @@ use std::{
     path::Path,
 };
 
+#[cfg(feature = "ort")]
+use irc_backends::ort::{Device, Ort, Precision, WholeGraph, runtime::Runtime};
 use irc_backends::{Backend, Event, Report, cancel::Cancel, execute::Driven, host::Functions, reference::Reference, rten::Rten};
 use irc_ir::{
     code::Code,
@@ -23,13 +25,18 @@ use super::{
     terminal::{Terminal, columns, count, thousands, time},
     value::{Leaf, abridged, leaves, preview, token_ids_of, value_json},
 };
+#[cfg(feature = "ort")]
+use crate::ort::{
+    cuda::{Cuda, DefaultEngine},
+    library,
+};
 use crate::{
     models::Model,
     run::{Results, describe, run_verified_for},
 };
 
 pub(super) fn run(args: &RunArgs, terminal: &Terminal) -> Outcome {
-    let backend = backend(args)?;
+    let backend = backend(args, terminal)?;
     if let Some(out) = &args.out {
         check_writable(out)?;
     }
@@ -88,27 +95,68 @@ pub(super) fn run(args: &RunArgs, terminal: &Terminal) -> Outcome {
     Ok(())
 }
 
-fn backend(args: &RunArgs) -> Outcome<Box<dyn Backend>> {
-    let backend = args.backend.unwrap_or(BackendName::Rten);
+fn backend(args: &RunArgs, terminal: &Terminal) -> Outcome<Box<dyn Backend>> {
     #[cfg(feature = "ort")]
-    if args.ort_library.is_some() && backend != BackendName::Ort {
-        return Err(Diagnostic::error(Code::E4004, "`--ort-library` is for the backend `ort`").help("add `--backend ort`").into());
+    if args.backend != Some(BackendName::Ort) {
+        let given = [
+            ("--ort-library", args.ort_library.is_some()),
+            ("--whole-graph", args.whole_graph),
+            ("--device", args.device.is_some()),
+            ("--precision", args.precision.is_some()),
+        ];
+        if let Some((flag, _)) = given.into_iter().find(|(_, given)| *given) {
+            return Err(Diagnostic::error(Code::E4004, format!("`{flag}` is for ONNX Runtime")).help("add `--engine ort`").into());
+        }
     }
-    match (backend, args.threads) {
-        (BackendName::Rten, threads) => Ok(Box::new(Driven::new(Rten::new(threads.map(usize::from))))),
+    let threads = args.threads.map(usize::from);
+    match (args.backend, threads) {
+        (None, _) => default(args, terminal),
+        (Some(BackendName::Rten), threads) => Ok(Box::new(Driven::new(Rten::new(threads)))),
         #[cfg(feature = "ort")]
-        (BackendName::Ort, threads) => ort(args.ort_library.as_deref(), threads.map(usize::from)),
-        (BackendName::Reference, None) => Ok(Box::new(Reference)),
-        (BackendName::Reference, Some(_)) => {
+        (Some(BackendName::Ort), _) => ort(args, args.device.unwrap_or_default()),
+        (Some(BackendName::Reference), None) => Ok(Box::new(Reference)),
+        (Some(BackendName::Reference), Some(_)) => {
             Err(Diagnostic::error(Code::E4004, "the reference backend has one thread").help("leave `--threads` out").into())
         }
     }
 }
 
+/// What computes where nobody says what: ONNX Runtime on a card where both are here, else rten.
+fn default(args: &RunArgs, terminal: &Terminal) -> Outcome<Box<dyn Backend>> {
+    #[cfg(feature = "ort")]
+    {
+        let (engine, why_no_card) = Cuda::find(None).default_engine();
+        if let Some(why) = why_no_card {
+            terminal.say(&format!("{}; rten computes", why.message));
+        }
+        if engine == DefaultEngine::OrtOnCuda {
+            return ort(args, Device::Cuda { id: 0 });
+        }
+    }
+    let _ = terminal;
+    Ok(Box::new(Driven::new(Rten::new(args.threads.map(usize::from)))))
+}
+
 #[cfg(feature = "ort")]
-fn ort(explicit: Option<&Path>, threads: Option<usize>) -> Outcome<Box<dyn Backend>> {
-    use irc_backends::ort::{Ort, runtime::Runtime};
-    let runtime = Runtime::load(&crate::ort::library(explicit)?, threads)?;
+fn ort(args: &RunArgs, device: Device) -> Outcome<Box<dyn Backend>> {
+    let threads = args.threads.map(usize::from);
+    let path = match device {
+        Device::Cpu => library(args.ort_library.as_deref())?,
+        Device::Cuda { id } => {
+            let cuda = Cuda::find(args.ort_library.as_deref());
+            let (library, cards) = cuda.usable()?;
+            if usize::try_from(id).is_ok_and(|id| id >= cards.len()) {
+                let error = Diagnostic::error(Code::E4004, format!("there is no {device}: there is {}", count(cards.len(), "card")));
+                return Err(error.help("`irc backends` lists them, from `cuda:0` on").into());
+            }
+            library.path.clone()
+        }
+    };
+    let runtime = Runtime::load(&path, threads)?;
+    let precision = args.precision.unwrap_or_default();
+    if args.whole_graph || device != Device::Cpu || precision != Precision::F32 {
+        return Ok(Box::new(WholeGraph::new(runtime, device, precision)?));
+    }
     Ok(Box::new(Driven::new(Ort::new(runtime, threads)?)))
 }
 

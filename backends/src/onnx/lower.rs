@@ -331,8 +331,13 @@ impl<'a> Lowering<'a> {
                     _ => from[*at as usize].as_known() == Some(1),
                 };
                 let axes: Vec<i64> = (0..rank as i64).filter(gone).collect();
-                let axes = self.ints(&axes);
-                self.plain("Squeeze", &[&x, &axes])
+                // Without axes, some engines take all sizes of 1 away.
+                if axes.is_empty() {
+                    x
+                } else {
+                    let axes = self.ints(&axes);
+                    self.plain("Squeeze", &[&x, &axes])
+                }
             }
             Op::Expand { .. } => self.expand(node, id)?,
             Op::Permute { dims } => {
@@ -505,9 +510,12 @@ impl<'a> Lowering<'a> {
             Op::Or {} => self.binary("Or", node, DType::Bool)?,
             Op::Not {} => self.unary("Not", node, DType::Bool)?,
             Op::Select {} => {
+                // Not every engine selects bools.
+                let chosen = if dtype == DType::Bool { DType::I32 } else { dtype };
                 let condition = self.operand(node, 0, DType::Bool)?;
-                let (yes, no) = (self.operand(node, 1, dtype)?, self.operand(node, 2, dtype)?);
-                self.plain("Where", &[&condition, &yes, &no])
+                let (yes, no) = (self.operand(node, 1, chosen)?, self.operand(node, 2, chosen)?);
+                let selected = self.plain("Where", &[&condition, &yes, &no]);
+                self.cast(&selected, chosen, dtype)
             }
 
             Op::Softmax { dim } => {

@@ -1,6 +1,6 @@
 //! Where ONNX Runtime computes, in what, and how tensors of ours get there and back.
 
-use std::{collections::BTreeMap, fmt, ptr, sync::Arc};
+use std::{collections::BTreeMap, fmt, ptr, str::FromStr, sync::Arc};
 
 use irc_ir::{
     code::Code,
@@ -66,6 +66,32 @@ pub enum Precision {
     Bf16,
 }
 
+impl FromStr for Device {
+    type Err = String;
+
+    /// `cpu`, `cuda`, `cuda:1`.
+    fn from_str(text: &str) -> Result<Device, String> {
+        let card = match text {
+            "cpu" => return Ok(Device::Cpu),
+            "cuda" => Some("0"),
+            _ => text.strip_prefix("cuda:"),
+        };
+        let id = card.and_then(|id| id.parse::<u16>().ok()).ok_or("it is `cpu`, `cuda`, or `cuda:1` for the second card")?;
+        Ok(Device::Cuda { id: id.into() })
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    /// `f32`, `f16`, `bf16`.
+    fn from_str(text: &str) -> Result<Precision, String> {
+        let all = [Precision::F32, Precision::F16, Precision::Bf16];
+        let known = all.into_iter().find(|precision| precision.dtype().name() == text);
+        known.ok_or_else(|| "it is `f32`, `f16` or `bf16`".to_owned())
+    }
+}
+
 impl Precision {
     /// The element type.
     pub fn dtype(self) -> DType {
@@ -117,17 +143,18 @@ impl Upload {
 
 /// Says which library it is that a device lacks, where ONNX Runtime does.
 fn unusable(device: Device, error: &Diagnostic) -> Diagnostic {
-    let words = error.message.split_whitespace();
-    let library = error.message.contains("cannot open shared object file").then(|| {
-        let named = words.map(|word| word.trim_matches(|c: char| !c.is_alphanumeric())).filter(|word| word.contains(".so"));
-        named.last().map(str::to_owned)
+    let message = error.message.rsplit("refuses the model: ").next().unwrap_or(&error.message);
+    let words = message.split_whitespace();
+    let library = message.contains("cannot open shared object file").then(|| {
+        let mut named = words.map(|word| word.trim_matches(|c: char| !c.is_alphanumeric())).filter(|word| word.contains(".so"));
+        named.next_back().map(str::to_owned)
     });
     let unusable = |why: &str| Diagnostic::error(Code::E0016, format!("ONNX Runtime cannot be used on {device}: {why}"));
     match library.flatten() {
         Some(library) => unusable(&format!("the library {library} is missing"))
-            .note(error.message.clone())
+            .note(message.trim())
             .help("install CUDA and cuDNN of the versions that it is built for, or name their folders in LD_LIBRARY_PATH"),
-        None => unusable(&error.message).help("`irc setup ort --cuda` brings a build for NVIDIA cards"),
+        None => unusable(message).help("`irc setup ort --cuda` brings a build for NVIDIA cards"),
     }
 }
 

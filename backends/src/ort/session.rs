@@ -92,8 +92,9 @@ impl Session {
                 .with_env_allocators()?
                 .with_prepacked_weights(options.packed)?;
             if let Device::Cuda { id } = options.device {
-                // Without the last word, what fails is a silent run on the processor.
-                builder = builder.with_execution_providers([CUDA::default().with_device_id(id).build().error_on_failure()])?;
+                // f32 is f32, and a card that cannot be used is an error, not a silent run on the processor.
+                let cuda = CUDA::default().with_device_id(id).with_tf32(false).build().error_on_failure();
+                builder = builder.with_execution_providers([cuda])?;
             }
             if let Some((folder, _)) = file {
                 builder = builder.with_config_entry("session.model_external_initializers_file_folder_path", folder)?;
