@@ -1,12 +1,13 @@
 //! An ONNX graph while it is written: operators one after the other, whose outputs have fresh names, and equal constants once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use irc_ir::{
     attr::Literal,
     tensor::Tensor,
     types::{DType, TensorType},
 };
+use prost::Message;
 
 use super::proto::{self, DataType, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 
@@ -23,8 +24,8 @@ pub struct GraphBuilder {
     fresh: usize,
     /// Names that the fresh ones keep away from.
     reserved: BTreeSet<String>,
-    /// Whether the operator `Swish` is kept away from.
-    pub(super) without_swish: bool,
+    /// Operators by what they are, where equal ones shall be one, with the names of their outputs.
+    known: Option<HashMap<Vec<u8>, String>>,
 }
 
 impl GraphBuilder {
@@ -34,6 +35,12 @@ impl GraphBuilder {
 
     pub(super) fn finish(self) -> ModelProto {
         ModelProto::new(self.onnx).opset("", OPSET)
+    }
+
+    /// From now on, equal operators on the same inputs are one: layers share angles of positions and masks. Not for models in
+    /// which values are replaced while they run.
+    pub(super) fn share(&mut self) {
+        self.known.get_or_insert_default();
     }
 
     /// Keeps a name for an input or an output.
@@ -89,8 +96,19 @@ impl GraphBuilder {
 
     /// One operator with one output of a fresh name.
     pub(super) fn emit(&mut self, op: &str, inputs: &[&str], attrs: impl FnOnce(NodeProto) -> NodeProto) -> String {
+        let mut node = attrs(proto::node(op, inputs.iter().copied(), [""; 0]));
+        let key = self.known.is_some().then(|| node.encode_to_vec());
+        if let (Some(known), Some(key)) = (&self.known, &key)
+            && let Some(out) = known.get(key)
+        {
+            return out.clone();
+        }
         let out = self.fresh();
-        self.add_node(attrs(proto::node(op, inputs.iter().copied(), [out.as_str()])));
+        if let (Some(known), Some(key)) = (&mut self.known, key) {
+            known.insert(key, out.clone());
+        }
+        node.output.push(out.clone());
+        self.add_node(node);
         out
     }
 

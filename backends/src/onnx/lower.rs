@@ -4,6 +4,7 @@
 //! serves any flat batch. [`lower_model`] lowers the position-wise stages of a model and leaves attention to the caller:
 //! what an attention stage gives is an input of the ONNX model.
 
+mod attention;
 mod numeric;
 mod stage;
 
@@ -447,11 +448,6 @@ impl<'a> Lowering<'a> {
             Op::Sqrt {} => self.unary("Sqrt", node, dtype)?,
             Op::Sigmoid {} => self.unary("Sigmoid", node, dtype)?,
             Op::Tanh {} => self.unary("Tanh", node, dtype)?,
-            Op::Silu {} if self.without_swish => {
-                let x = self.operand(node, 0, dtype)?;
-                let gate = self.plain("Sigmoid", &[&x]);
-                self.plain("Mul", &[&x, &gate])
-            }
             Op::Silu {} => self.unary("Swish", node, dtype)?,
             Op::Gelu { approximate } => {
                 let x = self.operand(node, 0, dtype)?;
@@ -750,7 +746,14 @@ impl<'a> Lowering<'a> {
         if start >= end {
             return Ok(x);
         }
-        let value = self.expand_to_part(&x, &value, axis, start, end, step);
+        let value = match ty.shape.iter().map(Dim::as_known).collect::<Option<Vec<i64>>>() {
+            Some(mut part) => {
+                part[at] = (end - start - 1) / step + 1;
+                let part = self.ints(&part);
+                self.plain("Expand", &[&value, &part])
+            }
+            None => self.expand_to_part(&x, &value, axis, start, end, step),
+        };
         if step == 1 {
             let mut parts = vec![];
             if start > 0 {
@@ -794,56 +797,6 @@ impl<'a> Lowering<'a> {
         let after = end.map(|end| self.slice(x, axis, end, FAR, 1));
         let parts: Vec<String> = before.into_iter().chain([value]).chain(after).collect();
         self.concat(&parts, axis)
-    }
-
-    /// x * cos + rotate_half(x) * sin, the angles computed in the graph from the positions.
-    fn rotary(&mut self, node: &Node, dtype: DType, pairs: i64, size: i64, scale: f32) -> Result<String, Diagnostic> {
-        let x = self.operand(node, 0, DType::F32)?;
-        let (positions, frequencies) = (self.operand(node, 1, DType::F32)?, self.operand(node, 2, DType::F32)?);
-        let positions = self.unsqueeze(&positions, 2);
-        let angles = self.plain("Mul", &[&positions, &frequencies]);
-        let angles = self.unsqueeze(&angles, 2);
-        let [mut cos, mut sin] = ["Cos", "Sin"].map(|function| self.plain(function, &[&angles]));
-        if scale != 1.0 {
-            let scale = self.constant(&Tensor::scalar(scale));
-            [cos, sin] = [cos, sin].map(|turn| self.plain("Mul", &[&turn, &scale]));
-        }
-        let (first, second) = (self.slice(&x, 3, 0, pairs, 1), self.slice(&x, 3, pairs, 2 * pairs, 1));
-        let product = |this: &mut Self, a: &str, b: &str| this.plain("Mul", &[a, b]);
-        let (a, b) = (product(self, &first, &cos), product(self, &second, &sin));
-        let (c, d) = (product(self, &second, &cos), product(self, &first, &sin));
-        let mut parts = vec![self.plain("Sub", &[&a, &b]), self.plain("Add", &[&c, &d])];
-        if 2 * pairs < size {
-            parts.push(self.slice(&x, 3, 2 * pairs, size, 1));
-        }
-        let turned = self.concat(&parts, 3);
-        Ok(self.cast(&turned, DType::F32, dtype))
-    }
-
-    /// -infinity where the key lies after the query, or before its window.
-    fn causal_mask(&mut self, node: &Node, dtype: DType, window: Option<i64>) -> Result<String, Diagnostic> {
-        let scores = self.operand(node, 0, DType::F32)?;
-        let shape = self.plain("Shape", &[&scores]);
-        let size = |this: &mut Self, from: i64| {
-            let axis = this.constant(&Tensor::scalar(from));
-            this.emit("Gather", &[&shape, &axis], |node| node.attr("axis", 0))
-        };
-        let (queries, keys) = (size(self, -2), size(self, -1));
-        let [zero, one] = [0i64, 1].map(|value| self.constant(&Tensor::scalar(value)));
-        let past = self.plain("Sub", &[&keys, &queries]);
-        let query = self.plain("Range", &[&past, &keys, &one]);
-        let query = self.unsqueeze(&query, 1);
-        let key = self.plain("Range", &[&zero, &keys, &one]);
-        let mut hidden = self.plain("Greater", &[&key, &query]);
-        if let Some(window) = window {
-            let window = self.constant(&Tensor::scalar(window));
-            let oldest = self.plain("Sub", &[&query, &window]);
-            let before = self.plain("LessOrEqual", &[&key, &oldest]);
-            hidden = self.plain("Or", &[&hidden, &before]);
-        }
-        let never = self.constant(&Tensor::scalar(f32::NEG_INFINITY));
-        let masked = self.plain("Where", &[&hidden, &never, &scores]);
-        Ok(self.cast(&masked, DType::F32, dtype))
     }
 }
 

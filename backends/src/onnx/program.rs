@@ -24,7 +24,7 @@ use irc_ir::{
 };
 
 use super::{
-    builder::{GraphBuilder, value_info},
+    builder::{GraphBuilder, data_type, value_info},
     lower::Lowering,
     proto::{self, ModelProto, TensorProto},
 };
@@ -86,6 +86,7 @@ impl<'a> Splice<'a> {
         let graph = program.graph();
         // ONNX wants graphs to have a name.
         let mut out = GraphBuilder::new(if graph.name.is_empty() { "program" } else { &graph.name });
+        out.share();
         reserved.iter().for_each(|name| out.reserve(name));
         let lowering = Lowering::within(out, graph, &program.types().nodes);
         Splice { program, schedule, precision, weights, lowering, lanes: HashMap::new(), types: HashMap::new() }
@@ -93,13 +94,6 @@ impl<'a> Splice<'a> {
 
     pub(crate) fn finish(self) -> ModelProto {
         self.lowering.finish().model
-    }
-
-    /// Lowers SiLU to operators that every provider has: ONNX Runtime's CUDA provider has no `Swish`.
-    #[cfg(feature = "ort")]
-    pub(crate) fn without_swish(mut self) -> Self {
-        self.lowering.without_swish = true;
-        self
     }
 
     /// Declares an input. Parts of one tuple come in their order.
@@ -113,7 +107,7 @@ impl<'a> Splice<'a> {
     /// Declares an input that has a value where none is given.
     pub(crate) fn input_with_default(&mut self, port: Port, name: &str, default: &Tensor) -> Result<(), Diagnostic> {
         self.input(port, name)?;
-        let tensor = TensorProto::raw(name, super::builder::data_type(default.dtype()), default.shape(), default.to_le_bytes());
+        let tensor = TensorProto::raw(name, data_type(default.dtype()), default.shape(), default.to_le_bytes());
         self.lowering.add_constant(tensor);
         Ok(())
     }

@@ -143,7 +143,7 @@ impl Upload {
 
 /// Says which library it is that a device lacks, where ONNX Runtime does.
 fn unusable(device: Device, error: &Diagnostic) -> Diagnostic {
-    let message = error.message.rsplit("refuses the model: ").next().unwrap_or(&error.message);
+    let message = error.message.rsplit("refuses the model: ").next().unwrap_or(&error.message).trim();
     let words = message.split_whitespace();
     let library = message.contains("cannot open shared object file").then(|| {
         let mut named = words.map(|word| word.trim_matches(|c: char| !c.is_alphanumeric())).filter(|word| word.contains(".so"));
@@ -152,9 +152,12 @@ fn unusable(device: Device, error: &Diagnostic) -> Diagnostic {
     let unusable = |why: &str| Diagnostic::error(Code::E0016, format!("ONNX Runtime cannot be used on {device}: {why}"));
     match library.flatten() {
         Some(library) => unusable(&format!("the library {library} is missing"))
-            .note(message.trim())
+            .note(message)
             .help("install CUDA and cuDNN of the versions that it is built for, or name their folders in LD_LIBRARY_PATH"),
-        None => unusable(message).help("`irc setup ort --cuda` brings a build for NVIDIA cards"),
+        None if message.contains("not enabled in this build") => {
+            unusable("this build of it is for processors").help("`irc setup ort --cuda` brings one for NVIDIA cards")
+        }
+        None => unusable(message).help("`irc backends` says what CUDA lacks here"),
     }
 }
 
