@@ -101,15 +101,17 @@ fn threads_change_no_bit() {
       save read(%f) {hook: "model.layers.7.self_attn.pattern"} as "pattern"
     }"#;
     std::fs::write(&program, text).expect("there is room");
-    let results = ["1", "2", "3"].map(|threads| {
-        let out = folder.join(threads);
-        let mut irc = std::process::Command::new(env!("CARGO_BIN_EXE_irc"));
-        irc.args(["run", "--engine", "ort", "--quiet", "--threads", threads]).arg(&program).arg("--out").arg(&out);
-        assert!(irc.status().expect("irc runs").success());
-        std::fs::read(out).expect("it writes what was saved")
-    });
+    for form in [&[][..], &["--whole-graph"]] {
+        let results = ["1", "2", "3"].map(|threads| {
+            let out = folder.join(threads);
+            let mut irc = std::process::Command::new(env!("CARGO_BIN_EXE_irc"));
+            irc.args(["run", "--engine", "ort", "--quiet", "--threads", threads]).args(form).arg(&program).arg("--out").arg(&out);
+            assert!(irc.status().expect("irc runs").success());
+            std::fs::read(out).expect("it writes what was saved")
+        });
+        assert!(results.iter().all(|found| found.len() > 100_000 && *found == results[0]), "the number of threads shows in {form:?}");
+    }
     std::fs::remove_dir_all(&folder).expect("the folder is ours");
-    assert!(results.iter().all(|found| found.len() > 100_000 && *found == results[0]), "the number of threads shows in the results");
 }
 
 /// ONNX Runtime may fuse what surrounds a hook, and has been seen to lose the hook by it.

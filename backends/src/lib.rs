@@ -11,6 +11,7 @@ pub mod conformance;
 pub mod edit;
 pub mod execute;
 pub mod host;
+mod memory;
 pub mod onnx;
 #[cfg(feature = "ort")]
 pub mod ort;

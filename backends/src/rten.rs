@@ -15,6 +15,7 @@ use irc_ir::{
 
 use crate::{
     Call, Caps, Engine, Handle, LoadedModel, failed,
+    memory::keep_large_buffers,
     onnx::{
         lower::lower_model,
         session::{Data, Session, SessionError, SessionOptions, TensorRef, Threads, ValueId},
@@ -36,14 +37,6 @@ impl Rten {
         let threads = threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, Into::into));
         Rten { threads: Threads::new(threads) }
     }
-}
-
-/// Lets the C library's allocator learn that large buffers come and go: once a block of nearly 32 MiB was freed, glibc
-/// serves such sizes from its heap instead of mapping each anew. The engine allocates its temporaries in every call, and
-/// each would come back as page faults (7 % of the time at 128 tokens); packed weights come to lie side by side, where
-/// the kernel can use large pages. Other allocators ignore it. Nothing is touched, so it costs no memory.
-fn keep_large_buffers() {
-    drop(std::hint::black_box(Vec::<u8>::with_capacity((32 << 20) - (64 << 10))));
 }
 
 impl Engine for Rten {

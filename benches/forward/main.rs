@@ -1,5 +1,5 @@
-//! What a forward pass of SmolLM2 costs: `cargo bench --bench forward [-- ROUNDS]`; on ONNX Runtime with `-- ort`; a few
-//! programs on any engine with `-- programs ENGINE DEVICE PRECISION`.
+//! What a forward pass of SmolLM2 costs: `cargo bench --bench forward [-- ROUNDS]`; on ONNX Runtime with `-- ort`, or `-- ort
+//! peer-first`, which loads the other side first; a few programs on any engine with `-- programs ENGINE DEVICE PRECISION`.
 //!
 //! CPU time of all threads, in paired interleaved runs; ratios are medians with quartiles. The peer is the same model as one
 //! ONNX graph with rten's own fused attention. Start-up and memory are measured in processes of their own.
@@ -38,7 +38,7 @@ fn main() {
     }
     #[cfg(feature = "ort")]
     if args.iter().any(|arg| arg == "ort") {
-        return onnx_runtime::measure(&model, rounds);
+        return onnx_runtime::measure(&model, rounds, args.iter().any(|arg| arg == "peer-first"));
     }
     let bench = Bench::new(&model);
     if let Some(tokens) = args.iter().find_map(|arg| arg.strip_prefix("loop=")?.parse().ok()) {

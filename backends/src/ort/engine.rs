@@ -37,6 +37,7 @@ use crate::{
     cancel::Cancel,
     edit::Edit,
     failed,
+    memory::keep_large_buffers,
     onnx::lower::{LoweredStage, Point, lower_stage},
 };
 
@@ -65,6 +66,7 @@ impl Ort {
     /// # Errors
     /// E4003 if the system gives no threads.
     pub fn new(runtime: Arc<Runtime>, threads: Option<usize>) -> Result<Ort, Diagnostic> {
+        keep_large_buffers();
         let count = threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, Into::into));
         let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build();
         let threads = pool.map_err(|error| failed(format!("no threads: {error}")))?;
