@@ -5,6 +5,8 @@
 mod bits;
 #[path = "engine/cancel.rs"]
 mod cancel;
+#[path = "engine/chains.rs"]
+mod chains;
 #[path = "engine/edits.rs"]
 mod edits;
 #[path = "engine/extend.rs"]

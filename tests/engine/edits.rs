@@ -6,10 +6,14 @@ use std::sync::{
 };
 
 use irc::{
-    backends::{Backend, Call, Caps, Engine, Handle, LoadedModel, Outcome, execute::Driven, rten::Rten},
+    backends::{
+        Backend, Call, Caps, Engine, Handle, LoadedModel, Outcome, conformance::program, execute::Driven, reference::Reference, rten::Rten,
+    },
     ir::{diagnostic::Diagnostic, graph::NodeId, tensor::Tensor, text::parse},
     models::Model,
 };
+
+use crate::chains;
 
 /// `rten`, which takes edits by stopping at each value that is edited.
 struct Editor {
@@ -85,4 +89,27 @@ fn an_edit_is_what_the_host_would_give() {
     for ((name, plain), (_, edited)) in plain.saves.iter().zip(&edited.saves) {
         assert!(plain.same_bits(edited), "`{name}` is {edited:?}, not {plain:?}");
     }
+}
+
+/// Also where values are infinite or not numbers, and where the reference, which has other bits, can be asked as well.
+#[test]
+fn chains_of_operations_have_the_bits_of_the_host() {
+    let (plain, edits) = (Driven::new(Rten::new(Some(1))), Arc::new(AtomicUsize::new(0)));
+    let editor = Driven::new(Editor { inner: Rten::new(Some(1)), edits: edits.clone() });
+    let mut counts = [0; 2];
+    for seed in 0..400 {
+        let chains = chains::program(seed);
+        let run = |backend: &dyn Backend| chains.program.run(backend).unwrap_or_else(|error| panic!("program {seed}: {error:?}"));
+        let (expected, found) = (run(&plain), run(&editor));
+        chains::same_bits(&found, &expected).unwrap_or_else(|error| panic!("program {seed}: {error}"));
+        if chains.tame {
+            program::agree(&found, &run(&Reference)).unwrap_or_else(|error| panic!("program {seed}: {error}"));
+        }
+        counts = [0, 1].map(|at| counts[at] + chains.counts()[at]);
+    }
+    // The others are of attention, of token ids, at the ends of stages, or mix what no edit can.
+    let [writes, edited] = counts;
+    assert!(3 * edited > writes && writes > 1_500, "{edited} of {writes} writes are edits");
+    let calls = edits.load(Ordering::Relaxed);
+    assert!(2 * calls > edited, "{calls} edits reach the engine, {edited} are planned");
 }
