@@ -3,6 +3,9 @@
 
 #![cfg(feature = "ort")]
 
+#[path = "engine/chains.rs"]
+mod chains;
+
 use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
 
 use irc::backends::{
@@ -84,6 +87,66 @@ fn edits_change_no_bit() {
     for ((name, edited), (_, given)) in edited.saves.iter().zip(&given.saves) {
         assert!(edited.same_bits(given), "`{name}` is {edited:?} by an edit and {given:?} without");
     }
+}
+
+/// The library's own selection makes 0 of a -0 that it chooses; 1 over it tells them apart.
+#[test]
+fn negative_zeros_that_are_set_stay_negative() {
+    let Some(engine) = engine(Optimization::Off) else { return };
+    let text = r#"graph @zeros models { m: "m" } {
+      %f = forward([[1, 2, 3], [4, 5, 6]]) {model: m}
+      %x = read(%f) {hook: "x"}
+      %given = write(%f, mul(sigmoid(%x), -0.0)) {hook: "x"}
+      %edited = write(%f, update(%x, -0.0) {dim: 1, start: 1}) {hook: "x"}
+      %added = write(%f, add(update(%x, -0.0) {dim: 1, start: 1}, update(mul(%x, 0), -0.0) {dim: 1, start: 1})) {hook: "x"}
+      save read(%given) {hook: "y"} as "given"
+      save read(%edited) {hook: "y"} as "edited"
+      save read(%added) {hook: "y"} as "added"
+    }"#;
+    let mut m = ModelBuilder::new("zeros", DType::F32, conformance::VOCABULARY, 8);
+    let tokens = m.tokens();
+    let embedded = m.embedding("embed", tokens, conformance::VOCABULARY, 4);
+    m.stage("rest");
+    let x = m.linear("x", embedded, 4, 4);
+    let x = m.hook("x", x);
+    let negative = m.node(Op::Neg {}, [x]);
+    let back = m.node(Op::Neg {}, [negative]);
+    let y = m.node(Op::Reciprocal {}, [back]);
+    let y = m.hook("y", y);
+    let logits = m.projection("head", y, 4, conformance::VOCABULARY);
+    let model = conformance::handle(m.finish(logits).unwrap_or_else(|error| panic!("{error}")), 1);
+    let graph = parse(text).into_result().unwrap_or_else(|errors| panic!("{errors:?}"));
+    let program = verify(graph, &[("m".into(), model.spec.clone())].into()).unwrap_or_else(|errors| panic!("{errors}"));
+    let handles = Handles::from([("m".into(), model)]);
+    for engine in [&engine as &dyn Backend, &Driven::new(Rten::new(Some(1)))] {
+        let saves = engine.run(&program, &handles, &mut |_| {}).unwrap_or_else(|error| panic!("{error}")).saves;
+        for (name, value) in saves {
+            let values = value.as_tensor().and_then(Tensor::values::<f32>).unwrap_or_else(|| panic!("y is f32")).to_vec();
+            let at = values.iter().enumerate().filter(|(at, _)| &*name == "given" || at / 4 % 3 > 0).map(|(_, value)| *value);
+            assert!(at.clone().all(|value| value == f32::NEG_INFINITY), "{name} on {}: {:?}", engine.name(), at.collect::<Vec<_>>());
+        }
+    }
+}
+
+/// The same for random chains of operations, several hooks of a stage at once, and rows of several forwards.
+#[test]
+fn chains_of_operations_have_the_bits_of_the_host() {
+    let Some(runtime) = runtime() else { return };
+    let engine = || Ort::new(runtime.clone(), Some(2)).unwrap_or_else(|error| panic!("{error}"));
+    let [edited, given, rten] = [Driven::new(engine()), Driven::new(Unedited(engine())), Driven::new(Rten::new(Some(2)))];
+    let mut counts = [0; 2];
+    for seed in 0..400 {
+        let chains = chains::program(seed);
+        let run = |engine: &Driven| chains.program.run(engine).unwrap_or_else(|error| panic!("program {seed}: {error}"));
+        let (found, expected) = (run(&edited), run(&given));
+        chains::same_bits(&found, &expected).unwrap_or_else(|error| panic!("program {seed}: {error}"));
+        if chains.tame {
+            conformance::program::agree(&found, &run(&rten)).unwrap_or_else(|error| panic!("program {seed}: {error}"));
+        }
+        counts = [0, 1].map(|at| counts[at] + chains.counts()[at]);
+    }
+    let [writes, edited] = counts;
+    assert!(3 * edited > writes && writes > 1_500, "{edited} of {writes} writes are edits");
 }
 
 /// Matrices are cut along rows and columns, never along sums. A process has one pool of threads, so that each count is one.

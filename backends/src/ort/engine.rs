@@ -244,6 +244,12 @@ impl Form {
             let value = known(*id).or_else(|| missing.iter().find(|(missing, _)| missing == id).map(|(_, zeros)| zeros));
             inputs.push((&**name, one_sequence(value.ok_or_else(|| failed("an input is missing"))?)?));
         }
+        let given = changes.replaced.iter().map(|id| Some((*id, signs(&[true], known(*id)?)?)));
+        let edited = changes.edits.iter().map(|(id, edit)| {
+            let (mask, value) = edit.replace.as_ref()?;
+            Some((*id, signs(mask.values()?, value)?))
+        });
+        let signs: Vec<(NodeId, Tensor)> = given.chain(edited).flatten().collect();
         let everywhere = [true];
         let point = |id: NodeId| self.points.get(&id).ok_or_else(|| failed(format!("node {id:?} cannot be replaced on this engine")));
         for id in changes.replaced {
@@ -265,6 +271,9 @@ impl Form {
                 }
             }
         }
+        for (id, signs) in &signs {
+            inputs.push((&point(*id)?.sign, one_sequence(signs)?));
+        }
         let names = wanted
             .iter()
             .map(|id| self.outputs.get(id).map(String::as_str).ok_or_else(|| failed(format!("node {id:?} is no value of this engine"))));
@@ -283,6 +292,15 @@ impl Form {
 fn one_sequence(tensor: &Tensor) -> Result<SessionInputValue<'_>, Diagnostic> {
     let shape: Vec<usize> = [1].into_iter().chain(tensor.shape().iter().copied()).collect();
     in_view(tensor, &shape)
+}
+
+/// -1 where a value that replaces is -0 and 1 elsewhere, if it is -0 anywhere. The mask has as many elements, or one for all.
+fn signs(mask: &[bool], value: &Tensor) -> Option<Tensor> {
+    let negative = |(x, replaces): (&f32, &bool)| *replaces && x.to_bits() == (-0f32).to_bits();
+    let negatives = || Some(value.values::<f32>()?.iter().zip(mask.iter().cycle()).map(negative));
+    negatives()?.any(|negative| negative).then_some(())?;
+    let signs = negatives()?.map(|negative| if negative { -1f32 } else { 1.0 });
+    Some(Tensor::new(value.shape(), signs.collect()))
 }
 
 /// Zeros in the place of an input that nothing needs.

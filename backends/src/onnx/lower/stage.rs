@@ -33,14 +33,16 @@ pub struct LoweredStage {
     pub weights: BTreeMap<NodeId, String>,
 }
 
-/// The inputs by which a value x is edited while the model runs: it becomes where(mask, value, x * scale + add), each of them
-/// broadcast to x. Left alone, it is what the model computes, to the bit.
+/// The inputs by which a value x is edited while the model runs: it becomes where(mask, value, x * scale + add) * sign, each of
+/// them broadcast to x. Left alone, it is what the model computes, to the bit.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Point {
     /// Where it is replaced: bools. Nowhere by default.
     pub mask: String,
     /// By what.
     pub value: String,
+    /// -1 where it is replaced by -0, and 1 by default: what ONNX Runtime's `Where` chooses, it adds to 0, which makes 0 of -0.
+    pub sign: String,
     /// Scale and add, where a hook is on the value.
     pub affine: Option<(String, String)>,
 }
@@ -124,7 +126,8 @@ impl Lowering<'_> {
         self.tensor(id).ok().filter(|ty| ty.dtype == DType::F32)?;
         let mut value = self.name(id).ok()?.to_owned();
         let name = |what: &str| format!("{what}.{}", id.index());
-        let point = Point { mask: name("replace"), value: name("by"), affine: hooked.then(|| (name("scale"), name("add"))) };
+        let affine = hooked.then(|| (name("scale"), name("add")));
+        let point = Point { mask: name("replace"), value: name("by"), sign: name("sign"), affine };
         if let Some((scale, add)) = &point.affine {
             // The defaults change no bit: x * 1 and x + -0 are x.
             self.open_input(scale, &Tensor::scalar(1f32));
@@ -135,7 +138,9 @@ impl Lowering<'_> {
         self.open_input(&point.mask, &Tensor::scalar(false));
         self.open_input(&point.value, &Tensor::scalar(0f32));
         let chosen = self.plain("Where", &[&point.mask, &point.value, &value]);
-        self.names.insert(id, vec![chosen]);
+        self.open_input(&point.sign, &Tensor::scalar(1f32));
+        let signed = self.plain("Mul", &[&chosen, &point.sign]);
+        self.names.insert(id, vec![signed]);
         Some(point)
     }
 
