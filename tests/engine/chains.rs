@@ -92,7 +92,8 @@ fn crowded_spec() -> ModelSpec {
     let sum = m.add(b, c);
     let sum = m.add(sum, product);
     let sum = m.hook("sum", sum);
-    let one = m.node(Op::Tanh {}, [sum]);
+    let whole = m.hook("whole", sum);
+    let one = m.node(Op::Tanh {}, [whole]);
     let one = m.hook("one", one);
     let two = m.hook("two", one);
     let three = m.hook("three", two);
@@ -105,6 +106,14 @@ fn crowded_spec() -> ModelSpec {
     let z = m.add(y, x);
     let logits = m.projection("head", z, 6, VOCABULARY);
     m.finish(logits).expect("the model is right")
+}
+
+/// A hook on another hook.
+fn above(model: &Handle, hook: &str) -> Option<String> {
+    let spec = &model.spec;
+    let node = spec.hook_info(spec.hook(hook).ok()?).node;
+    let above = spec.hooks().iter().find(|above| spec.graph().node(above.node).operands[0] == node)?;
+    Some(above.name.to_string())
 }
 
 /// A slice of a tensor.
@@ -146,6 +155,8 @@ impl Maker {
                 for at in 0..1 + self.dice.below(3) {
                     let hook = if same { common[at].clone() } else { self.dice.pick(&all) };
                     forward = self.edited(forward, &hook);
+                    // Through a hook on it the engine shows what it made of the value, to the sign of a zero.
+                    saved.extend(above(model, &hook).map(|above| (forward, above)));
                     saved.push((forward, hook));
                 }
                 saved.push((forward, all[all.len() - 1].clone()));
@@ -222,7 +233,16 @@ impl Maker {
                 self.program.op(update(if misplaced { wrong } else { place }), [value, made])
             }
             8 | 9 => {
-                let by = self.operand(own, &shape, true);
+                // Of what is 0 afterwards, each sign counts.
+                let by = if self.dice.once_in(3) {
+                    let number = self.dice.pick(&[0.0, -0.0, -1.0, 2.0]);
+                    self.program.number(number)
+                } else if depth > 0 && self.dice.once_in(6) {
+                    // A part may become wider: where it is put, it is cast back.
+                    self.program.constant(&Tensor::new([1], vec![1.0 / 3.0]))
+                } else {
+                    self.operand(own, &shape, true)
+                };
                 let operands = if self.dice.once_in(3) { [by, value] } else { [value, by] };
                 self.program.op(Op::Mul {}, operands)
             }

@@ -19,6 +19,7 @@ use crate::chains;
 struct Editor {
     inner: Rten,
     edits: Arc<AtomicUsize>,
+    chunk: usize,
 }
 
 struct EditorModel {
@@ -28,7 +29,7 @@ struct EditorModel {
 
 impl Engine for Editor {
     fn caps(&self) -> Caps {
-        Caps { edits: true, ..self.inner.caps() }
+        Caps { edits: true, chunk: self.chunk, ..self.inner.caps() }
     }
 
     fn load(&self, model: &Handle) -> Result<Arc<dyn LoadedModel>, Diagnostic> {
@@ -82,7 +83,7 @@ fn an_edit_is_what_the_host_would_give() {
     let model = Model::open("induction").expect("it is part of the program");
     let edits = Arc::new(AtomicUsize::new(0));
     let plain = run(&Driven::new(Rten::new(Some(1))), &model);
-    let edited = run(&Driven::new(Editor { inner: Rten::new(Some(1)), edits: edits.clone() }), &model);
+    let edited = run(&Driven::new(Editor { inner: Rten::new(Some(1)), edits: edits.clone(), chunk: 64 }), &model);
     // One for each stage and for all lanes that it edits.
     assert_eq!(edits.load(Ordering::Relaxed), 3, "edits reach the engine");
     assert!(plain.saves.len() > 12);
@@ -95,7 +96,8 @@ fn an_edit_is_what_the_host_would_give() {
 #[test]
 fn chains_of_operations_have_the_bits_of_the_host() {
     let (plain, edits) = (Driven::new(Rten::new(Some(1))), Arc::new(AtomicUsize::new(0)));
-    let editor = Driven::new(Editor { inner: Rten::new(Some(1)), edits: edits.clone() });
+    // Few rows at a time, so that edits are cut as well.
+    let editor = Driven::new(Editor { inner: Rten::new(Some(1)), edits: edits.clone(), chunk: 3 });
     let mut counts = [0; 2];
     for seed in 0..400 {
         let chains = chains::program(seed);
