@@ -110,7 +110,7 @@ impl Drop for Watch {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::{sync::atomic::AtomicUsize, thread};
 
     use super::*;
 
@@ -134,5 +134,20 @@ mod tests {
         drop((kept, late));
         assert_eq!([0, 1, 2].map(|at| told[at].load(Ordering::Relaxed)), [0, 1, 1]);
         assert!(cancel.watchers().is_empty());
+    }
+
+    #[test]
+    fn who_comes_at_the_same_time_is_told_once() {
+        for _ in 0..300 {
+            let (cancel, told) = (Cancel::new(), Arc::new(AtomicUsize::new(0)));
+            let tell = told.clone();
+            let watch = thread::scope(|scope| {
+                scope.spawn(|| cancel.cancel());
+                cancel.on_cancel(move || drop(tell.fetch_add(1, Ordering::Relaxed)))
+            });
+            assert_eq!(told.load(Ordering::Relaxed), 1);
+            drop(watch);
+            assert_eq!(Arc::strong_count(&told), 1, "nothing is kept");
+        }
     }
 }
