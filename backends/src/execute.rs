@@ -93,9 +93,18 @@ impl Backend for Driven {
     }
 
     fn run_for(&self, program: &Verified, models: &Handles, host: &mut dyn Host) -> Result<Outcome, Diagnostic> {
-        let start = Instant::now();
         let cancel = host.cancel();
         cancel.check()?;
+        let result = self.run_until(program, models, host, &cancel);
+        // What was interrupted may say so in its own way.
+        cancel.check()?;
+        result
+    }
+}
+
+impl Driven {
+    fn run_until(&self, program: &Verified, models: &Handles, host: &mut dyn Host, cancel: &Cancel) -> Result<Outcome, Diagnostic> {
+        let start = Instant::now();
         let caps = self.engine.caps();
         let schedule = irc_passes::schedule(program, &Target { edits: caps.edits })?;
         check_functions(program, host)?;
@@ -111,11 +120,9 @@ impl Backend for Driven {
         }
         let mut result = Err(failed("the engine did not run"));
         self.engine.enter(&mut || {
-            let mut execution = Execution::new(program, &schedule, &ready, &caps, &cancel);
+            let mut execution = Execution::new(program, &schedule, &ready, &caps, cancel);
             result = execution.run(host).map(|()| execution.outcome());
         });
-        // An engine that was interrupted may say so in its own way.
-        cancel.check()?;
         let mut outcome = result?;
         outcome.report.total_time = start.elapsed();
         Ok(outcome)

@@ -83,3 +83,28 @@ fn no_further_chunk_runs() {
         same_bits("after a cancel", &before, &after.expect("it runs again"));
     }
 }
+
+/// An engine whose user gives up while it loads, and which then fails.
+struct Unready(Cancel);
+
+impl Engine for Unready {
+    fn caps(&self) -> Caps {
+        Rten::new(Some(1)).caps()
+    }
+    fn load(&self, _: &Handle) -> Result<Arc<dyn LoadedModel>, Diagnostic> {
+        self.0.cancel();
+        Err(Diagnostic::error(Code::E4003, "it is not ready"))
+    }
+}
+
+#[test]
+fn it_counts_more_than_what_went_wrong() {
+    let cancel = Cancel::new();
+    let engine = Driven::new(Unready(cancel.clone()));
+    let mut program = Program::new(llama());
+    let forward = program.forward(&ids(1, 2, &mut Dice::new(92)));
+    let logits = program.read(forward, "lm_head.output");
+    program.save("logits", logits);
+    let result = program.run_for(&engine, &mut Functions::new(|_| {}).with_cancel(&cancel));
+    assert_eq!(result.expect_err("it is cancelled").code, Code::E4006);
+}

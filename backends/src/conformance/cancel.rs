@@ -17,7 +17,7 @@ use super::{
     models::all,
     program::{Program, ids, same_bits},
 };
-use crate::{Backend, Event, Handle, Outcome, cancel::Cancel, host::Host};
+use crate::{Backend, Event, Handle, Outcome, cancel::Cancel, failed, host::Host};
 
 pub(super) fn check(checker: &mut Checker<'_>) {
     checker.section("cancelled runs");
@@ -96,7 +96,11 @@ impl Host for Impatient {
 
     fn call(&mut self, _: &str, _: &[Value]) -> Result<Value, Diagnostic> {
         self.hear();
-        Ok(Tensor::scalar(1i64).into())
+        match self.cancel.is_cancelled() {
+            // What was told to end may fail for it, and it is the cancel that counts.
+            true => Err(failed("it gives up")),
+            false => Ok(Tensor::scalar(1i64).into()),
+        }
     }
 
     fn cancel(&self) -> Cancel {

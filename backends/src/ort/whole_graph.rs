@@ -188,9 +188,18 @@ impl Backend for WholeGraph {
     }
 
     fn run_for(&self, program: &Verified, models: &Handles, host: &mut dyn Host) -> Result<Outcome, Diagnostic> {
-        let start = Instant::now();
         let cancel = host.cancel();
         cancel.check()?;
+        let result = self.run_until(program, models, host, &cancel);
+        // What was interrupted may say so in its own way.
+        cancel.check()?;
+        result
+    }
+}
+
+impl WholeGraph {
+    fn run_until(&self, program: &Verified, models: &Handles, host: &mut dyn Host, cancel: &Cancel) -> Result<Outcome, Diagnostic> {
+        let start = Instant::now();
         let schedule = irc_passes::schedule(program, &Target::default())?;
         check_functions(program, host)?;
         for step in &schedule.steps {
@@ -210,7 +219,7 @@ impl Backend for WholeGraph {
         };
         let outcome = Outcome { report, ..Outcome::default() };
         let (values, made) = (HashMap::new(), HashMap::new());
-        let mut execution = Execution { backend: self, program, schedule: &schedule, models, cancel: &cancel, values, made, outcome };
+        let mut execution = Execution { backend: self, program, schedule: &schedule, models, cancel, values, made, outcome };
         for (part, ends) in parts.iter().zip(ends) {
             cancel.check()?;
             match part {
@@ -224,7 +233,6 @@ impl Backend for WholeGraph {
             }
             ends.into_iter().for_each(|port| execution.forget(port));
         }
-        cancel.check()?;
         let mut outcome = execution.outcome;
         outcome.report.total_time = start.elapsed();
         Ok(outcome)
