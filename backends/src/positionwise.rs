@@ -122,7 +122,7 @@ impl FlatBatch<'_> {
             clash |= *targets.entry(source).or_insert(target) != target;
             if target != source {
                 // Two edits of one value are made one after the other.
-                clash |= self.target(graph.node(target).operands[0]) != source;
+                clash |= self.edits.contains_key(&self.target(graph.node(target).operands[0]));
             }
             if matches!(graph.node(source).op, Op::Weight { .. } | Op::Const { .. }) || !computed.insert(source) {
                 continue;
