@@ -7,6 +7,7 @@
 //! ```
 //!
 //! Bit by bit it is what the operations give one after the other: x * 1 and x + -0 are x, and no sum or product is reordered.
+//! Only where two values meet that are not numbers, which of them comes out is up to the processor's instructions.
 
 use std::collections::HashMap;
 

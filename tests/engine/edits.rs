@@ -9,11 +9,14 @@ use irc::{
     backends::{
         Backend, Call, Caps, Engine, Handle, LoadedModel, Outcome, conformance::program, execute::Driven, reference::Reference, rten::Rten,
     },
-    ir::{diagnostic::Diagnostic, graph::NodeId, tensor::Tensor, text::parse},
+    ir::{diagnostic::Diagnostic, graph::NodeId, op::Op, tensor::Tensor, text::parse},
     models::Model,
 };
 
-use crate::chains;
+use crate::{
+    chains::{self, Chains},
+    support::{Dice, Program, ids, llama},
+};
 
 /// `rten`, which takes edits by stopping at each value that is edited.
 struct Editor {
@@ -114,4 +117,31 @@ fn chains_of_operations_have_the_bits_of_the_host() {
     assert!(3 * edited > writes && writes > 1_500, "{edited} of {writes} writes are edits");
     let calls = edits.load(Ordering::Relaxed);
     assert!(2 * calls > edited, "{calls} edits reach the engine, {edited} are planned");
+}
+
+/// However long a chain is, little of it is looked at, also where each value is used twice: what is longer is given.
+#[test]
+fn long_chains_are_given() {
+    for (length, edits) in [(15, 1), (5_000, 0)] {
+        let mut program = Program::new(llama());
+        let forward = program.forward(&ids(1, 2, &mut Dice::new(1)));
+        let hook = "model.layers.1.mlp.up_proj.output";
+        let mut value = program.read(forward, hook);
+        let half = program.number(0.5);
+        for at in 0..length {
+            let start = Some(at % 48);
+            let part = program.op(Op::Slice { dim: 2, start, end: None, step: 48 }, [value]);
+            let part = if at < 48 { program.mul(part, half) } else { part };
+            value = program.op(Op::Update { dim: 2, start, end: None, step: 48 }, [value, part]);
+        }
+        let written = program.write(forward, hook, value);
+        let end = program.read(written, "lm_head.output");
+        program.save("end", end);
+        let chains = Chains { program, tame: true };
+        assert_eq!(chains.counts(), [1, edits], "{length} updates");
+        let editor = Driven::new(Editor { inner: Rten::new(Some(1)), edits: Arc::default(), chunk: 64 });
+        let run = |backend: &dyn Backend| chains.program.run(backend).unwrap_or_else(|error| panic!("{length} updates: {error:?}"));
+        chains::same_bits(&run(&editor), &run(&Driven::new(Rten::new(Some(1)))))
+            .unwrap_or_else(|error| panic!("{length} updates: {error}"));
+    }
 }
