@@ -143,7 +143,9 @@ mod tests {
             let tell = told.clone();
             let watch = thread::scope(|scope| {
                 scope.spawn(|| cancel.cancel());
-                cancel.on_cancel(move || drop(tell.fetch_add(1, Ordering::Relaxed)))
+                cancel.on_cancel(move || {
+                    tell.fetch_add(1, Ordering::Relaxed);
+                })
             });
             assert_eq!(told.load(Ordering::Relaxed), 1);
             drop(watch);
