@@ -152,8 +152,8 @@ impl Maker {
             for _ in 0..1 + self.dice.below(3) {
                 let mut forward = self.base;
                 let same = !self.dice.once_in(3);
-                for at in 0..1 + self.dice.below(3) {
-                    let hook = if same { common[at].clone() } else { self.dice.pick(&all) };
+                for common in common.iter().take(1 + self.dice.below(3)) {
+                    let hook = if same { common.clone() } else { self.dice.pick(&all) };
                     forward = self.edited(forward, &hook);
                     // Through a hook on it the engine shows what it made of the value, to the sign of a zero.
                     saved.extend(above(model, &hook).map(|above| (forward, above)));
