@@ -51,7 +51,7 @@ use crate::{
         lower::{Lowering, WEIGHT_FILE},
         program::{
             Port, Splice,
-            parts::{Ids, Output, Part, Parts, Stretch, count, parts},
+            parts::{Ids, Output, Part, Parts, Stretch, parts},
             stage_values,
         },
         proto::ModelProto,
@@ -321,9 +321,8 @@ impl Execution<'_> {
 
     fn forget(&mut self, port: Port) {
         self.made.remove(&port);
-        if let Port::Value(id, _) = port
-            && count(self.program.ty(id)) == 1
-        {
+        // Who uses a tuple uses all of its parts: they end together.
+        if let Port::Value(id, _) = port {
             self.values.remove(&id);
         }
     }

@@ -290,7 +290,7 @@ fn connect(program: &Verified, schedule: &Schedule, parts: &mut Vec<Part>) -> Pa
 }
 
 /// How many tensors a value is; one for what only the host understands.
-pub(crate) fn count(ty: &Type) -> usize {
+fn count(ty: &Type) -> usize {
     match ty {
         Type::Tuple(parts) if is_plain(ty) => parts.len(),
         Type::Tensor(_) | Type::Tuple(_) | Type::List(_) | Type::Str | Type::Opaque | Type::Forward(_) => 1,
