@@ -15,13 +15,21 @@ use irc_ir::{
 
 /// The file of the graph.
 pub const MODEL_FILE: &str = "model.onnx";
+/// The most bytes that readers of Protocol Buffers take.
+const MOST: usize = i32::MAX as usize;
 
 /// Writes `model.onnx` and its weights into a folder, which is made if it is not there. A weight file of the cache is copied:
 /// ONNX's own reader refuses hard links, and nobody can change the cache through a copy. Returns the paths, the model's first.
 ///
 /// # Errors
-/// E0010 if a file cannot be written, or one of these names is there and `overwrite` is false; nothing is written then.
+/// E0010 if a file cannot be written, or one of these names is there and `overwrite` is false; E4001 if the graph has more
+/// than 2 GiB without its weights. Nothing is written then.
 pub fn write(whole: &WholeModel, folder: &Path, overwrite: bool) -> Result<Vec<PathBuf>, Diagnostic> {
+    let graph = whole.model.to_bytes();
+    if graph.len() > MOST {
+        let message = format!("the graph has {} bytes with its constants, and an ONNX file holds at most {MOST}", graph.len());
+        return Err(Diagnostic::error(Code::E4001, message).help("compute large constants from smaller ones"));
+    }
     fs::create_dir_all(folder).map_err(|error| failed(folder, "the folder cannot be made", &error))?;
     let model = folder.join(MODEL_FILE);
     let weights: Vec<(PathBuf, &WeightContent)> = whole.weights.iter().map(|file| (folder.join(&file.name), &file.content)).collect();
@@ -44,8 +52,7 @@ pub fn write(whole: &WholeModel, folder: &Path, overwrite: bool) -> Result<Vec<P
     for (path, content) in weights {
         write_weights(&path, content).map_err(|error| failed(&path, "the weights cannot be written", &error))?;
     }
-    write_new(&model, |file| file.write_all(&whole.model.to_bytes()))
-        .map_err(|error| failed(&model, "the model cannot be written", &error))?;
+    write_new(&model, |file| file.write_all(&graph)).map_err(|error| failed(&model, "the model cannot be written", &error))?;
     Ok(paths)
 }
 

@@ -336,6 +336,22 @@ fn two_models_in_onnx_runtime() {
     program_is_as_the_reference("two", program, &tokens);
 }
 
+/// Saves may be called as weights, inputs or inner values are, and as nothing else in ONNX is.
+#[test]
+fn names_are_whatever_people_like() {
+    let program = r#"graph @names models { m: "tiny-llama" } {
+  %const = [[3, 1, 4, 1]]
+  %l = read(forward(%const) {model: m}) {hook: "lm_head.output"}
+  save %l as "model.norm.weight"
+  save mul(%l, 2.0) as "value.2"
+  save neg(%l) as "const.0"
+  save mul(index(%l) {dim: 1, index: 0}, 3.0) as "const"
+  save full() {shape: [0, 3], value: 1.0} as "with a space/and: \"quotes\" é漢"
+}"#;
+    let tokens = [("const.given", "[[3, 1, 4, 1]]", "[[9, 8, 7, 6]]")];
+    program_is_as_the_reference("names", program, &tokens);
+}
+
 /// What no file can do is refused at its place, before anything is written.
 #[test]
 fn what_is_refused() {
@@ -356,6 +372,8 @@ fn what_is_refused() {
         ("save read(extend(%f, [[2]])) {hook: \"lm_head.output\"} as \"x\"", "E4005", "extends"),
         ("save get(loop(%l) {trip: 3} (%i, %x) { yield mul(%x, 2.0) }) {index: 0} as \"x\"", "E4005", "loop"),
         ("log %l", "E4005", "saves nothing"),
+        ("save list() {of: tensor<f32>} as \"x\"", "E4005", "saves nothing"),
+        ("save read(write(%f, [[0, 2, -1]]) {hook: \"model.embed_tokens.input\"}) {hook: \"lm_head.output\"} as \"x\"", "E4003", "id -1"),
         ("save format(%l) {template: \"{}\"} as \"x\"", "E4005", "text"),
         ("save roll(%l) {shifts: [1], dims: [-1]} as \"x\"", "E4003", "`roll`"),
         ("save %l as \"x.0\"\nsave tuple(%l, %l) as \"x\"", "E3001", "x.0"),

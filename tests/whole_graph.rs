@@ -3,25 +3,44 @@
 
 #![cfg(feature = "ort")]
 
+#[path = "../backends/tests/lower/cases.rs"]
+mod cases;
+
 use std::{
     collections::BTreeMap,
+    fs,
+    path::PathBuf,
     process::Command,
     sync::{Arc, Mutex},
 };
 
 use irc::{
     backends::{
-        Backend, Handles,
-        conformance::{Suite, agree, check, llama, odd},
+        Backend, Handle, Handles,
+        conformance::{Suite, agree, check, llama, odd, weights},
         execute::Driven,
         host::Functions,
         ort::{Device, Precision, WholeGraph, runtime::Runtime},
         reference::Reference,
         rten::Rten,
+        weights::Weights,
     },
-    ir::{code::Code, eval::Value, tensor::Tensor, text::parse, verify::Verified, verify::verify},
+    ir::{
+        code::Code,
+        diagnostic::Span,
+        eval::{Value, eval},
+        graph::{Effect, EffectKind},
+        op::{Op, OpKind},
+        tensor::Tensor,
+        text::parse,
+        types::DType,
+        verify::Verified,
+        verify::verify,
+    },
     ort::{Target, library_or_setup},
 };
+
+use cases::{Case, cases};
 
 fn runtime() -> Option<Arc<Runtime>> {
     let found = library_or_setup(Target::Cpu, &mut |_| {});
@@ -116,6 +135,142 @@ fn sessions_are_found_by_structure() {
         run(&SWEEP.replace("[[3, 1, 4, 1, 5]]", &format!("[[{ids}]]")));
     }
     assert_eq!(backend.sessions(), 16);
+}
+
+/// A file that is removed at the end of its test.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A model with weights of a seed, in a file of a layout that depends on the model alone.
+fn in_file(handle: &Handle, seed: u64) -> (Handle, Scratch) {
+    let file = Scratch(std::env::temp_dir().join(format!("irc-whole-graph-{seed}-{}", std::process::id())));
+    let (mut bytes, mut table) = (vec![], vec![]);
+    for (name, tensor) in weights(&handle.spec, seed) {
+        table.push((name, tensor.ty(), bytes.len() as u64, tensor.bytes() as u64));
+        bytes.extend(tensor.to_le_bytes());
+    }
+    fs::write(&file.0, bytes).unwrap();
+    (Handle { spec: handle.spec.clone(), weights: Weights::mapped(&file.0, table).unwrap() }, file)
+}
+
+/// Which weights a model has is not in its graph, where they are in files of one layout.
+#[test]
+fn models_of_one_structure_are_kept_apart() {
+    let text = r#"graph @three models { a: "", b: "", c: "" } {
+  save read(forward([[1, 2, 3]]) {model: a}) {hook: "lm_head.output"} as "a"
+  save read(forward([[1, 2, 3]]) {model: b}) {hook: "lm_head.output"} as "b"
+  save read(forward([[1, 2, 3]]) {model: c}) {hook: "lm_head.output"} as "c"
+}"#;
+    let spec = &llama().spec;
+    let three = ["a", "b", "c"].map(|name| (name.into(), spec.clone())).into();
+    let program = verify(parse(text).into_result().unwrap(), &three).unwrap();
+    for (precision, tolerance) in [(Precision::F32, 1e-4), (Precision::F16, 2e-2)] {
+        let Some(backend) = backend(precision) else { return };
+        let [(one, _file), (other, _other_file)] = [5, 6].map(|seed| in_file(llama(), seed));
+        for models in [[&one, &one, &other], [&one, &other, &other], [&other, &one, &one], [llama(), &one, &other]] {
+            let handles: Handles = ["a", "b", "c"].into_iter().map(Into::into).zip(models.map(Clone::clone)).collect();
+            let [found, expected] = [&backend as &dyn Backend, &Reference].map(|on| on.run(&program, &handles, &mut |_| {}).unwrap());
+            for ((name, found), (_, expected)) in found.saves.iter().zip(&expected.saves) {
+                let [found, expected] = [found, expected].map(|value| value.as_tensor().unwrap().to_f64());
+                let largest = expected.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+                let near = found.iter().zip(&expected).all(|(a, b)| (a - b).abs() <= tolerance * largest);
+                assert!(near, "{name} in {precision:?}");
+            }
+        }
+        // On a device, weights go with the last who has them.
+        let gone = [one, other].map(|handle| Arc::downgrade(&handle.weights));
+        distance(&self::program(SWEEP), &backend, &Reference);
+        assert!(precision == Precision::F32 || gone.iter().all(|weights| weights.upgrade().is_none()));
+    }
+}
+
+/// What engines leave open: integers that are not there for a float, or whose negative is not.
+fn beyond() -> Vec<Case> {
+    let floats = Tensor::new([7], vec![f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e9, -3e9, 1e19, -0.5]);
+    let [long, short] = [Tensor::new([4], vec![0, i64::MAX, i64::MIN, -1]), Tensor::new([4], vec![0, i32::MAX, i32::MIN, -1])];
+    let casts = [DType::I64, DType::I32].map(|dtype| (Op::Cast { dtype }, vec![floats.clone()]));
+    let least = [long, short].map(|x| (Op::Argmin { dim: Some(0), keepdim: false }, vec![x]));
+    casts.into_iter().chain(least).collect()
+}
+
+/// Operations on values that a graph computes, NaN and infinities among them, compared to their meaning: integers exactly,
+/// floats to 2e-6 of themselves, or of 1.
+#[test]
+fn operations_mean_the_same_in_a_graph() {
+    let Some(backend) = backend(Precision::F32) else { return };
+    let prelude = parse(
+        r#"graph @one models { llama: "" } {
+  %yes = ge(sum(isnan(read(forward([[1]]) {model: llama}) {hook: "model.embed_tokens.output"})), 0)
+  %one = cast(%yes) {dtype: f32}
+}"#,
+    );
+    let prelude = prelude.into_result().unwrap();
+    let named = |name: &str| prelude.nodes().find(|(id, _)| prelude.label(*id).is_some_and(|label| &**label == name)).unwrap().0;
+    let (yes, one) = (named("yes"), named("one"));
+    let (mut count, mut wrong) = (0, vec![]);
+    for (op, operands) in OpKind::ALL.iter().flat_map(|kind| cases(*kind)).chain(beyond()).filter(|(_, operands)| !operands.is_empty()) {
+        let mut graph = prelude.clone();
+        let constant = |graph: &mut irc::ir::graph::Graph, value: &Tensor| graph.add(Op::Const { value: value.into() }, [], Span::None);
+        let ids: Vec<_> = operands
+            .iter()
+            .map(|tensor| {
+                let value = constant(&mut graph, tensor);
+                if tensor.dtype() == DType::F32 {
+                    return graph.add(Op::Mul {}, [value, one], Span::None);
+                }
+                let zeros = Tensor::from_le_bytes(tensor.dtype(), tensor.shape(), &vec![0; tensor.bytes()]).unwrap();
+                let zeros = constant(&mut graph, &zeros);
+                graph.add(Op::Select {}, [yes, value, zeros], Span::None)
+            })
+            .collect();
+        let node = graph.add(op.clone(), ids, Span::None);
+        graph.effects.push(Effect::new(EffectKind::Save { name: "x".into() }, [node], Span::None));
+        // Models have operations that programs have not.
+        let Ok(program) = verify(graph, &handles().into_iter().take(1).map(|(name, handle)| (name, handle.spec)).collect()) else {
+            continue;
+        };
+        count += 1;
+        let values: Vec<Value> = operands.iter().map(|tensor| tensor.clone().into()).collect();
+        let expected = eval(&op, &values.iter().collect::<Vec<_>>()).unwrap();
+        let found = backend.run(&program, &handles(), &mut |_| {}).unwrap_or_else(|error| panic!("{op:?} of {operands:?}: {error}"));
+        let near =
+            |(a, b): (&f64, &f64), exact: bool| a == b || a.is_nan() && b.is_nan() || !exact && (a - b).abs() <= 2e-6 * b.abs().max(1.0);
+        for (found, expected) in parts(&found.saves[0].1).iter().zip(parts(&expected)) {
+            assert_eq!(found.ty(), expected.ty(), "{op:?}");
+            let exact = !expected.dtype().is_float();
+            if !found.to_f64().iter().zip(&expected.to_f64()).all(|pair| near(pair, exact)) {
+                wrong.push(format!("{op:?} of {operands:?} is {found:?} and not {expected:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(count > 500, "{count} cases");
+}
+
+fn parts(value: &Value) -> Vec<Tensor> {
+    match value {
+        Value::Tuple(parts) => parts.iter().filter_map(|part| part.as_tensor().cloned()).collect(),
+        other => other.as_tensor().into_iter().cloned().collect(),
+    }
+}
+
+/// Where all that a graph would show has failed already, the failure is said, at its place.
+#[test]
+fn what_failed_before_a_graph_is_said() {
+    let Some(backend) = backend(Precision::F32) else { return };
+    let program = program(
+        r#"graph @fails models { llama: "" } {
+  %h = read(forward([[1, 2]]) {model: llama}) {hook: "model.layers.0.output"}
+  save add(%h, index_select([1.0, 2.0], [5]) {dim: 0}) as "x"
+}"#,
+    );
+    let [found, expected] = [&backend as &dyn Backend, &Reference].map(|on| on.run(&program, &handles(), &mut |_| {}).unwrap_err());
+    assert_eq!(found, expected);
 }
 
 /// What the host has to do lies between graphs: calls in their order, ids that are looked at, operations without an ONNX form,

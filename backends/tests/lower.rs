@@ -22,37 +22,7 @@ use irc_ir::{
     types::{DType, Dim, Type},
 };
 
-use cases::cases;
-
-/// An operation on operands.
-type Case = (Op, Vec<Tensor>);
-
-/// Numbers that look random and are the same each time.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.0 >> 33
-    }
-
-    fn tensor(&mut self, dtype: DType, shape: &[usize]) -> Tensor {
-        let count = shape.iter().product::<usize>();
-        match dtype {
-            DType::F32 => Tensor::new(shape, (0..count).map(|_| self.next() as f32 / (1u64 << 29) as f32 - 2.0).collect()),
-            DType::I64 => Tensor::new(shape, (0..count).map(|_| self.next() as i64 % 9 - 4).collect()),
-            DType::I32 => Tensor::new(shape, (0..count).map(|_| self.next() as i32 % 9 - 4).collect()),
-            DType::Bool => Tensor::new(shape, (0..count).map(|_| self.next().is_multiple_of(2)).collect()),
-            other => panic!("the engine has no {other}"),
-        }
-    }
-
-    fn ids(&mut self, end: usize, shape: &[usize]) -> Tensor {
-        Tensor::new(shape, (0..shape.iter().product()).map(|_| (self.next() % end as u64) as i64).collect())
-    }
-}
-
-const DTYPES: [DType; 3] = [DType::F32, DType::I64, DType::Bool];
+use cases::{Case, Random, cases, known};
 
 /// Operations that models do not have, and that have no ONNX form.
 const HOST_ONLY: &[OpKind] = &[
@@ -66,10 +36,6 @@ const HOST_ONLY: &[OpKind] = &[
     OpKind::CrossEntropy,
     OpKind::KlDiv,
 ];
-
-fn known(shape: &[i64]) -> Vec<Dim> {
-    shape.iter().map(|size| Dim::known(*size)).collect()
-}
 
 /// Types of the operands; `open` leaves the first size of each open.
 fn types(operands: &[Tensor], open: bool) -> Vec<Type> {

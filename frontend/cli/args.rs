@@ -225,7 +225,7 @@ pub(super) struct RunArgs {
     #[cfg(feature = "ort")]
     #[arg(long, value_name = "DEVICE")]
     pub(super) device: Option<Device>,
-    /// With `--backend ort`: what models compute in; less than f32 means `--whole-graph`
+    /// With `--backend ort`: what models compute in; less than f32 means `--whole-graph`. In f16, what is above 65,504 is infinite
     #[cfg(feature = "ort")]
     #[arg(long, value_name = "f32|f16|bf16")]
     pub(super) precision: Option<Precision>,
@@ -293,7 +293,7 @@ pub(super) struct EmitOnnxArgs {
     /// Only this stage, counted from 0: `irc model info` says how many there are
     #[arg(long, value_name = "N", conflicts_with = "program")]
     pub(super) stage: Option<usize>,
-    /// Replace `model.onnx` and `weights.data` where they are there already
+    /// Replace `model.onnx` and the files of weights where they are there already
     #[arg(long)]
     pub(super) force: bool,
     /// Print {ok, model, files, inputs, outputs} instead; of a program {ok, program, files, inputs, outputs, logs_left_out}
@@ -553,7 +553,8 @@ shape:
   session.run([\"t2\"], {\"a.tokens\": [[504, 414, 46682]]})
 
 Equal constants are one input. Calls of functions, loops, stops and conditions
-have no ONNX form; logs are left out.
+have no ONNX form; logs are left out. Ids that are fed are not looked at: ONNX
+takes negative ones for places from the end.
 
 A model with its hooks:
   $ irc emit onnx --model induction -o out --hook 'model.layers.*.output'

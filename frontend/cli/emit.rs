@@ -82,10 +82,11 @@ fn model(name: &str, args: &EmitOnnxArgs, terminal: &Terminal) -> Outcome {
 
 /// The files that were written, the model's first.
 fn written(whole: &WholeModel, args: &EmitOnnxArgs) -> Outcome<Vec<String>> {
-    let paths = write(whole, &args.out, args.force).map_err(|error| match args.force {
-        true => error,
-        false => error.help("`--force` replaces files that are there"),
-    })?;
+    let paths =
+        write(whole, &args.out, args.force).map_err(|error| match !args.force && error.code == Code::E0010 && args.out.is_dir() {
+            true => error.help("`--force` replaces files that are there"),
+            false => error,
+        })?;
     Ok(paths.iter().map(|path| path.display().to_string()).collect())
 }
 

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use irc_ir::{
     attr::Literal,
+    eval::{Value, eval},
+    op::Op,
     tensor::Tensor,
     types::{DType, TensorType},
 };
@@ -126,8 +128,33 @@ impl GraphBuilder {
                 let is_zero = self.plain("Equal", &[name, &zero]);
                 self.plain("Not", &[&is_zero])
             }
-            _ => self.emit("Cast", &[name], |node| node.attr("to", data_type(to) as i64)),
+            DType::I64 | DType::I32 | DType::U8 if from.is_float() => self.truncated(name, from, to),
+            _ => self.converted(name, to),
         }
+    }
+
+    fn converted(&mut self, name: &str, to: DType) -> String {
+        self.emit("Cast", &[name], |node| node.attr("to", data_type(to) as i64))
+    }
+
+    /// Floats as integers: the smallest and the largest for what lies outside, 0 for NaN, of which ONNX says nothing.
+    fn truncated(&mut self, name: &str, from: DType, to: DType) -> String {
+        let (least, most) = match to {
+            DType::I32 => (i32::MIN.into(), i32::MAX.into()),
+            DType::U8 => (0, u8::MAX.into()),
+            DType::I64 | DType::F64 | DType::F32 | DType::F16 | DType::BF16 | DType::Bool => (i64::MIN, i64::MAX),
+        };
+        let number = |this: &mut Self, value: Tensor, dtype: DType| this.constant(&cast(value, dtype));
+        // As floats they are at least as far out.
+        let [low, high] = [least, most].map(|bound| number(self, Tensor::scalar(bound as f64), from));
+        let [zero, least, most] = [(0, from), (least, to), (most, to)].map(|(value, dtype)| number(self, Tensor::scalar(value), dtype));
+        let (above, below) = (self.plain("GreaterOrEqual", &[name, &high]), self.plain("LessOrEqual", &[name, &low]));
+        let (after, before) = (self.plain("Greater", &[name, &low]), self.plain("Less", &[name, &high]));
+        let inside = self.plain("And", &[&after, &before]);
+        let inner = self.plain("Where", &[&inside, name, &zero]);
+        let inner = self.converted(&inner, to);
+        let lower = self.plain("Where", &[&below, &least, &inner]);
+        self.plain("Where", &[&above, &most, &lower])
     }
 
     pub(super) fn unsqueeze(&mut self, x: &str, at: i64) -> String {
@@ -155,6 +182,12 @@ impl GraphBuilder {
         let empty = to.contains(&0);
         self.emit("Reshape", &[x, &sizes], |node| if empty { node.attr("allowzero", 1) } else { node })
     }
+}
+
+/// A number as an element type.
+pub(super) fn cast(value: Tensor, dtype: DType) -> Tensor {
+    let cast = eval(&Op::Cast { dtype }, &[&Value::from(value.clone())]).ok().and_then(Value::into_tensor);
+    cast.unwrap_or(value)
 }
 
 /// A value with a type that may have open sizes.

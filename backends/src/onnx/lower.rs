@@ -582,7 +582,7 @@ impl<'a> Lowering<'a> {
                 let x = self.operand(node, 0, dtype)?;
                 // Weights of one element stand for as many as there are.
                 let weight = match node.operands.len() {
-                    1 => self.constant(&Tensor::scalar(1f32)),
+                    1 => self.number(1.0, dtype),
                     _ => self.operand(node, 1, dtype)?,
                 };
                 let bias = if node.operands.len() > 2 { Some(self.operand(node, 2, dtype)?) } else { None };

@@ -467,6 +467,31 @@ impl<'a> Splice<'a> {
     }
 }
 
+/// The values of the program that a stage takes for some of its lanes: tokens, and what is written.
+pub(crate) fn stage_values<'a>(
+    program: &'a Verified,
+    schedule: &'a Schedule,
+    step: &'a StageStep,
+) -> impl Iterator<Item = StageValue> + 'a {
+    let spec = &program.models()[&step.model];
+    let is_input = |node: &NodeId| matches!(spec.graph().node(*node).op, Op::Input { .. });
+    let looked_at = step.inputs.iter().copied().find(is_input);
+    step.lanes.iter().flat_map(move |lane| {
+        let info = &schedule.lanes[lane.index()];
+        let writes = info.writes.iter().filter(|_| info.stage == step.stage);
+        let written = writes.map(|write| StageValue { node: spec.hook_info(write.hook).node, value: write.value });
+        let tokens = looked_at.and_then(|node| Some(StageValue { node, value: info.tokens? }));
+        written.chain(tokens)
+    })
+}
+
+/// A value of the program at a node of a model.
+#[derive(Clone, Copy)]
+pub(crate) struct StageValue {
+    pub(crate) node: NodeId,
+    pub(crate) value: NodeId,
+}
+
 /// Whether a hook is of pairs of positions, [batch, heads, length, length].
 fn is_square(spec: &ModelSpec, node: NodeId) -> bool {
     let stage = spec.stages().partition_point(|stage| stage.nodes.end <= node.index());

@@ -60,7 +60,8 @@ pub enum Precision {
     /// 32 bits.
     #[default]
     F32,
-    /// 16 bits: 11 for the digits. On the processor a model for tests: it computes in f32 and rounds.
+    /// 16 bits: 11 for the digits. What is above 65,504 is infinite, weights and writes too. On the processor a model for
+    /// tests: it computes in f32 and rounds.
     F16,
     /// 16 bits: 8 for the digits, and the range of f32. The processor has no kernels for it.
     Bf16,

@@ -51,7 +51,8 @@ use crate::{
         lower::{Lowering, WEIGHT_FILE},
         program::{
             Port, Splice,
-            parts::{Ids, Output, Part, Parts, Stretch, count, parts, stage_values},
+            parts::{Ids, Output, Part, Parts, Stretch, parts},
+            stage_values,
         },
         proto::ModelProto,
     },
@@ -86,7 +87,7 @@ struct Variant {
 #[derive(Clone)]
 struct Key {
     graph: Vec<u8>,
-    /// Kept, so that no others come to lie where they are.
+    /// Of each model that has some in a file, in the order of their names. Kept, so that no others come to lie where they are.
     weights: Vec<Arc<Weights>>,
 }
 
@@ -123,9 +124,8 @@ impl WholeGraph {
     /// The session of a graph: one that is there, or a new one.
     fn variant(&self, graph: &Graph, models: &Handles) -> Result<Arc<Variant>, Diagnostic> {
         let mut variants = self.variants.lock().unwrap_or_else(PoisonError::into_inner);
-        let weights = graph.in_file.keys().map(|(model, _)| models[model].weights.clone());
-        let mut weights: Vec<Arc<Weights>> = weights.collect();
-        weights.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        let in_file: BTreeSet<&Name> = graph.in_file.keys().map(|(model, _)| model).collect();
+        let weights = in_file.into_iter().map(|model| models[model].weights.clone()).collect();
         let key = Key { graph: graph.model.to_bytes(), weights };
         if let Some(at) = variants.iter().position(|variant| variant.key == key) {
             let variant = variants.remove(at);
@@ -163,6 +163,8 @@ impl WholeGraph {
     fn device_weights(&self, graph: &Graph, models: &Handles) -> Result<Vec<(String, Arc<DynValue>)>, Diagnostic> {
         let Some(upload) = &self.upload else { return Ok(vec![]) };
         let mut all = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
+        // What nobody else has will not be asked for again.
+        all.retain(|(weights, _)| Arc::strong_count(weights) > 1);
         let mut values = vec![];
         for ((model, decl), name) in &graph.given {
             let handle = &models[model];
@@ -327,9 +329,8 @@ impl Execution<'_> {
 
     fn forget(&mut self, port: Port) {
         self.made.remove(&port);
-        if let Port::Value(id, _) = port
-            && count(self.program.ty(id)) == 1
-        {
+        // Who uses a tuple uses all of its parts: they end together.
+        if let Port::Value(id, _) = port {
             self.values.remove(&id);
         }
     }
@@ -342,6 +343,10 @@ impl Execution<'_> {
         }
         let start = Instant::now();
         let graph = self.lower(stretch, &steps)?;
+        // All that would be looked at has failed: whoever looks at it says why.
+        if graph.outputs.is_empty() {
+            return Ok(());
+        }
         let variant = self.backend.variant(&graph, self.models)?;
         let weights = self.backend.device_weights(&graph, self.models)?;
         let values = graph.inputs.iter().map(|(port, _)| self.given(*port)).collect::<Result<Vec<_>, _>>()?;
@@ -418,13 +423,14 @@ impl Execution<'_> {
         let mut declare = |lowering: &mut Lowering<'_>, model: &Name, id: NodeId| {
             let handle = &self.models[model];
             let Op::Weight { name, .. } = &handle.spec.graph().node(id).op else { return Err(failed("a weight is a weight")) };
-            let full = format!("{model}/{name}");
+            let at = handle.spec.weights().iter().position(|decl| decl.name == *name);
+            let at = at.ok_or_else(|| failed(format!("`{name}` is no weight")))?;
+            // A number at the end keeps those of all models apart, whatever these are called.
+            let full = format!("{model}/{at}");
             if !declared.insert(full.clone()) {
                 lowering.bind(id, vec![full]);
                 return Ok(());
             }
-            let at = handle.spec.weights().iter().position(|decl| decl.name == *name);
-            let at = at.ok_or_else(|| failed(format!("`{name}` is no weight")))?;
             if as_inputs {
                 lowering.input(id, &full)?;
                 given.insert((model.clone(), at), full);

@@ -7,10 +7,42 @@ use irc_ir::{
     model::RotaryShape,
     op::{Op, OpKind},
     tensor::Tensor,
-    types::{DType, Type},
+    types::{DType, Dim, Type},
 };
 
-use super::{Case, DTYPES, Random, known};
+/// An operation on operands.
+pub(crate) type Case = (Op, Vec<Tensor>);
+
+/// Numbers that look random and are the same each time.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+
+    pub(crate) fn tensor(&mut self, dtype: DType, shape: &[usize]) -> Tensor {
+        let count = shape.iter().product::<usize>();
+        match dtype {
+            DType::F32 => Tensor::new(shape, (0..count).map(|_| self.next() as f32 / (1u64 << 29) as f32 - 2.0).collect()),
+            DType::I64 => Tensor::new(shape, (0..count).map(|_| self.next() as i64 % 9 - 4).collect()),
+            DType::I32 => Tensor::new(shape, (0..count).map(|_| self.next() as i32 % 9 - 4).collect()),
+            DType::Bool => Tensor::new(shape, (0..count).map(|_| self.next().is_multiple_of(2)).collect()),
+            other => panic!("the engine has no {other}"),
+        }
+    }
+
+    pub(crate) fn ids(&mut self, end: usize, shape: &[usize]) -> Tensor {
+        Tensor::new(shape, (0..shape.iter().product()).map(|_| (self.next() % end as u64) as i64).collect())
+    }
+}
+
+const DTYPES: [DType; 3] = [DType::F32, DType::I64, DType::Bool];
+
+pub(crate) fn known(shape: &[i64]) -> Vec<Dim> {
+    shape.iter().map(|size| Dim::known(*size)).collect()
+}
 
 /// What is tried of an operation; nothing for those that only models, programs or the host have.
 pub(crate) fn cases(kind: OpKind) -> Vec<Case> {

@@ -4,22 +4,19 @@
 use irc_ir::{
     attr::Float,
     diagnostic::Diagnostic,
-    eval::{Value, eval},
     graph::Node,
     infer::{normalise_axis, reduced_axes},
-    op::Op,
     tensor::Tensor,
     types::DType,
 };
 
 use super::Lowering;
+use crate::onnx::builder::cast;
 
 impl Lowering<'_> {
     /// A number as a constant of an element type.
-    fn number(&mut self, value: f64, dtype: DType) -> String {
-        let wide = Tensor::scalar(value);
-        let cast = eval(&Op::Cast { dtype }, &[&Value::from(wide.clone())]).ok().and_then(Value::into_tensor);
-        self.constant(&cast.unwrap_or(wide))
+    pub(super) fn number(&mut self, value: f64, dtype: DType) -> String {
+        self.constant(&cast(Tensor::scalar(value), dtype))
     }
 
     /// The base is expanded where the exponent has more dimensions: not every engine does so for an exponent of one element.
@@ -199,25 +196,31 @@ impl Lowering<'_> {
         self.plain("Where", &[&number, &below, &infinity])
     }
 
-    /// The largest or the smallest, NaN if there is one: engines lose it.
+    /// The largest or the smallest, NaN if there is one.
     pub(super) fn extreme(&mut self, op: &str, node: &Node, dtype: DType, dims: &[i64], keepdim: bool) -> Result<String, Diagnostic> {
         let x = self.operand(node, 0, dtype)?;
-        let found = self.reduced(op, &x, node, dims, keepdim)?;
+        self.extreme_of(op, &x, node, dtype, dims, keepdim)
+    }
+
+    /// The same of a value with the dimensions of operand 0. Engines lose NaN.
+    fn extreme_of(&mut self, op: &str, x: &str, node: &Node, dtype: DType, dims: &[i64], keepdim: bool) -> Result<String, Diagnostic> {
+        let found = self.reduced(op, x, node, dims, keepdim)?;
         if !dtype.is_float() || self.tensor(node.operands[0])?.rank() == 0 {
             return Ok(found);
         }
-        let (number, zero) = (self.plain("Equal", &[&x, &x]), self.number(0.0, dtype));
-        let nan = self.plain("Where", &[&number, &zero, &x]);
+        let (number, zero) = (self.plain("Equal", &[x, x]), self.number(0.0, dtype));
+        let nan = self.plain("Where", &[&number, &zero, x]);
         let nan = self.reduced("ReduceSum", &nan, node, dims, keepdim)?;
         Ok(self.plain("Add", &[&found, &nan]))
     }
 
-    /// `argmax`, or `argmin`, which is that of the negative.
+    /// `argmax`, or `argmin`, which of floats is that of the negative: NaN is found by both.
     pub(super) fn arg_extreme(&mut self, node: &Node, dim: Option<i64>, keepdim: bool, smallest: bool) -> Result<String, Diagnostic> {
         let ty = self.tensor(node.operands[0])?;
         let rank = ty.rank();
         let mut x = self.operand(node, 0, ty.dtype)?;
-        if smallest {
+        let negated = smallest && ty.dtype.is_float();
+        if negated {
             x = self.plain("Neg", &[&x]);
         }
         let at = match dim {
@@ -230,7 +233,7 @@ impl Lowering<'_> {
         };
         // Not ArgMax: engines differ in which of equal elements they take.
         let one = self.ints(&[1]);
-        let [_, found] = self.top(&x, ty.dtype, &one, at, true);
+        let [_, found] = self.top(&x, ty.dtype, &one, at, !smallest || negated);
         Ok(match (dim, keepdim) {
             (Some(_), true) => found,
             (Some(_), false) => {
@@ -327,8 +330,8 @@ impl Lowering<'_> {
                 let sum = self.reduced("ReduceSum", &squares, node, dims, keepdim)?;
                 Ok(self.plain("Sqrt", &[&sum]))
             }
-            f64::INFINITY => self.reduced("ReduceMax", &size, node, dims, keepdim),
-            f64::NEG_INFINITY => self.reduced("ReduceMin", &size, node, dims, keepdim),
+            f64::INFINITY => self.extreme_of("ReduceMax", &size, node, dtype, dims, keepdim),
+            f64::NEG_INFINITY => self.extreme_of("ReduceMin", &size, node, dtype, dims, keepdim),
             _ => {
                 let (power, root) = (self.number(p, dtype), self.number(1.0 / p, dtype));
                 let powers = self.plain("Pow", &[&size, &power]);

@@ -18,13 +18,14 @@ use irc_ir::{
 };
 use irc_passes::Target;
 
-use super::{Port, Splice};
+use super::{Port, Splice, stage_values};
 use crate::{
     Handles, failed,
     onnx::{
         lower::{Lowering, WEIGHT_FILE},
         whole::{WeightFile, WholeModel},
     },
+    steps::check_ids,
     weights::Weights,
 };
 
@@ -42,11 +43,12 @@ pub struct ProgramModel {
 /// What it saves are the outputs, under their names; parts of tuples and lists are `name.0`, `name.1`. Its constants with at
 /// least one dimension, such as token ids, are inputs that have the program's values where none are given: other values of
 /// the same shape can be fed. An input is called as the constant is, else after the forward that takes it, `a.tokens`, else
-/// `tokens` or `constant` with a number; with `.given` where an output has the name. Equal constants are one input.
+/// `tokens` or `constant` with a number; with `.given` where an output has the name. Equal constants are one input. Ids that are
+/// fed, or computed, are not looked at: ONNX takes negative ones for places from the end.
 ///
 /// # Errors
 /// E4005 at what has no ONNX form: calls of functions, loops, extended forwards, stops, conditions of saves; if nothing is
-/// saved. E4003 at an operation that has none for its types. E3001 if two parts of saves have one name. E0012 if a weight is
+/// saved. E4003 at an operation that has none for its types, and at token ids that have no row in an embedding. E3001 if two parts of saves have one name. E0012 if a weight is
 /// missing.
 pub fn program_model(program: &Verified, models: &Handles) -> Result<ProgramModel, Diagnostic> {
     let (program, logs) = without_logs(program)?;
@@ -54,15 +56,24 @@ pub fn program_model(program: &Verified, models: &Handles) -> Result<ProgramMode
     let outputs = outputs(&program, &schedule)?;
     let names: Vec<String> = outputs.iter().map(|(_, name)| name.clone()).collect();
     let inputs = inputs(&program, &schedule, &names);
-    let reserved: Vec<String> = names.iter().chain(inputs.values().map(|(name, _)| name)).cloned().collect();
+    let mut reserved: Vec<String> = names.iter().chain(inputs.values().map(|(name, _)| name)).cloned().collect();
 
-    let mut files = Files::new(&program, models, &schedule)?;
+    let mut files = Files::new(&program, models, &schedule, &reserved)?;
+    reserved.extend(files.names.values().cloned());
     let mut declare = |lowering: &mut Lowering<'_>, model: &Name, id: NodeId| files.declare(lowering, model, id);
     let mut splice = Splice::new(&program, &schedule, None, &reserved, &mut declare);
     for step in &schedule.steps {
         match step {
             Step::Host(id) if let Some((name, value)) = inputs.get(id) => splice.input_with_default(Port::Value(*id, 0), name, value)?,
-            Step::Host(_) | Step::Stage(_) => splice.step(step)?,
+            Step::Stage(stage) => {
+                for given in stage_values(&program, &schedule, stage) {
+                    if let Some((_, ids)) = inputs.get(&given.value) {
+                        check_ids(&program, &program.models()[&stage.model], given.node, ids, given.value)?;
+                    }
+                }
+                splice.step(step)?;
+            }
+            Step::Host(_) => splice.step(step)?,
             Step::Effect(_) => {}
         }
     }
@@ -99,10 +110,6 @@ fn without_logs(program: &Verified) -> Result<(Verified, usize), Diagnostic> {
     }
     graph.effects.retain(|effect| !matches!(effect.kind, EffectKind::Log { .. }));
     let logs = all - graph.effects.len();
-    if graph.effects.is_empty() {
-        let error = Diagnostic::error(Code::E4005, "the program saves nothing, and what it saves would be the outputs");
-        return Err(error.help("save a value: `save %x as \"x\"`"));
-    }
     let live = graph.live();
     for (id, node) in graph.nodes().filter(|(id, _)| live[id.index()]) {
         match &node.op {
@@ -148,6 +155,10 @@ fn outputs(program: &Verified, schedule: &Schedule) -> Result<Vec<(Port, String)
             }
             outputs.push((Port::Value(value, part), name));
         }
+    }
+    if outputs.is_empty() {
+        let error = Diagnostic::error(Code::E4005, "the program saves nothing, and what it saves would be the outputs");
+        return Err(error.help("save a value: `save %x as \"x\"`"));
     }
     Ok(outputs)
 }
@@ -210,35 +221,47 @@ struct Files<'a> {
     files: Vec<Source>,
     /// The file of each model of the program.
     of: BTreeMap<Name, usize>,
-    declared: BTreeSet<String>,
+    /// What each weight is called, by its file and its own name.
+    names: BTreeMap<(usize, Name), String>,
+    declared: BTreeSet<(usize, Name)>,
 }
 
 struct Source {
     weights: Arc<Weights>,
     file: WeightFile,
-    /// What the names of its weights begin with, where there are several.
-    prefix: String,
 }
 
 impl<'a> Files<'a> {
-    fn new(program: &'a Verified, models: &Handles, schedule: &Schedule) -> Result<Files<'a>, Diagnostic> {
-        let mut files = Files { program, files: vec![], of: BTreeMap::new(), declared: BTreeSet::new() };
+    /// Weights keep their names, after that of a model where there are several files; with a mark where an input or an output,
+    /// those in `taken`, has the name.
+    fn new(program: &'a Verified, models: &Handles, schedule: &Schedule, taken: &[String]) -> Result<Files<'a>, Diagnostic> {
+        let mut files = Files { program, files: vec![], of: BTreeMap::new(), names: BTreeMap::new(), declared: BTreeSet::new() };
         let used: BTreeSet<&Name> =
             schedule.steps.iter().filter_map(|step| if let Step::Stage(step) = step { Some(&step.model) } else { None }).collect();
-        for name in used {
+        for &name in &used {
             let handle = models.get(name).ok_or_else(|| failed(format!("the model `{name}` has no weights here")))?;
             let known = files.files.iter().position(|source| Arc::ptr_eq(&source.weights, &handle.weights));
             let at = known.unwrap_or_else(|| {
                 let at = files.files.len();
                 let file = if at == 0 { WEIGHT_FILE.to_owned() } else { format!("weights.{at}.data") };
                 let file = WeightFile::new(file, &handle.weights);
-                files.files.push(Source { weights: handle.weights.clone(), file, prefix: format!("{name}/") });
+                files.files.push(Source { weights: handle.weights.clone(), file });
                 at
             });
             files.of.insert(name.clone(), at);
         }
-        if let [only] = &mut files.files[..] {
-            only.prefix.clear();
+        let mut taken: BTreeSet<String> = taken.iter().cloned().collect();
+        for model in used {
+            let at = files.of[model];
+            for decl in program.models()[model].weights() {
+                files.names.entry((at, decl.name.clone())).or_insert_with(|| {
+                    let mut name = if files.files.len() == 1 { decl.name.to_string() } else { format!("{model}/{}", decl.name) };
+                    while !taken.insert(name.clone()) {
+                        name.push('\'');
+                    }
+                    name
+                });
+            }
         }
         Ok(files)
     }
@@ -246,14 +269,19 @@ impl<'a> Files<'a> {
     fn declare(&mut self, lowering: &mut Lowering<'_>, model: &Name, id: NodeId) -> Result<(), Diagnostic> {
         let spec = &self.program.models()[model];
         let Op::Weight { name, .. } = &spec.graph().node(id).op else { return Err(failed(format!("{id:?} is not a weight"))) };
-        let source = &mut self.files[self.of[model]];
-        let full = format!("{}{name}", source.prefix);
-        if !self.declared.insert(full.clone()) {
-            lowering.bind(id, vec![full]);
+        let key = (self.of[model], name.clone());
+        let full = &self.names[&key];
+        let source = &mut self.files[key.0];
+        let decl = spec.weights().iter().find(|decl| decl.name == *name).ok_or_else(|| failed(format!("`{name}` is no weight")))?;
+        // Several architectures may share weights: each has to be of the type that this one says.
+        let place = source.weights.place(decl)?;
+        if self.declared.contains(&key) {
+            lowering.bind(id, vec![full.clone()]);
             return Ok(());
         }
-        let decl = spec.weights().iter().find(|decl| decl.name == *name).ok_or_else(|| failed(format!("`{name}` is no weight")))?;
-        let place = source.file.place(source.weights.place(decl)?);
-        lowering.weight(id, &place, &full, &source.file.name)
+        let place = source.file.place(place);
+        lowering.weight(id, &place, full, &source.file.name)?;
+        self.declared.insert(key);
+        Ok(())
     }
 }

@@ -16,7 +16,7 @@ use irc_ir::{
     verify::Verified,
 };
 
-use super::Port;
+use super::{Port, StageValue, stage_values};
 use crate::onnx::lower::Lowering;
 
 /// One thing to do.
@@ -67,31 +67,6 @@ pub(crate) struct Parts {
     pub(crate) parts: Vec<Part>,
     /// What is not needed any more after a part.
     pub(crate) ends: Vec<Vec<Port>>,
-}
-
-/// The values of the program that a stage takes for some of its lanes: tokens, and what is written.
-pub(crate) fn stage_values<'a>(
-    program: &'a Verified,
-    schedule: &'a Schedule,
-    step: &'a StageStep,
-) -> impl Iterator<Item = StageValue> + 'a {
-    let spec = &program.models()[&step.model];
-    let is_input = |node: &NodeId| matches!(spec.graph().node(*node).op, Op::Input { .. });
-    let looked_at = step.inputs.iter().copied().find(is_input);
-    step.lanes.iter().flat_map(move |lane| {
-        let info = &schedule.lanes[lane.index()];
-        let writes = info.writes.iter().filter(|_| info.stage == step.stage);
-        let written = writes.map(|write| StageValue { node: spec.hook_info(write.hook).node, value: write.value });
-        let tokens = looked_at.and_then(|node| Some(StageValue { node, value: info.tokens? }));
-        written.chain(tokens)
-    })
-}
-
-/// A value of the program at a node of a model.
-#[derive(Clone, Copy)]
-pub(crate) struct StageValue {
-    pub(crate) node: NodeId,
-    pub(crate) value: NodeId,
 }
 
 /// The values of lanes that a stage takes from earlier stages.
@@ -315,7 +290,7 @@ fn connect(program: &Verified, schedule: &Schedule, parts: &mut Vec<Part>) -> Pa
 }
 
 /// How many tensors a value is; one for what only the host understands.
-pub(crate) fn count(ty: &Type) -> usize {
+fn count(ty: &Type) -> usize {
     match ty {
         Type::Tuple(parts) if is_plain(ty) => parts.len(),
         Type::Tensor(_) | Type::Tuple(_) | Type::List(_) | Type::Str | Type::Opaque | Type::Forward(_) => 1,
