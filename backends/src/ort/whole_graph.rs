@@ -446,11 +446,9 @@ impl Execution<'_> {
         let precision = Some(self.backend.precision.dtype()).filter(|dtype| *dtype != DType::F32);
         let mut splice = Splice::new(self.program, self.schedule, precision, &[], &mut declare);
         let mut inputs = vec![];
-        for &port in stretch.inputs.iter().filter(|port| !has_failed(**port)) {
-            let name = match port {
-                Port::Value(id, part) => format!("v{}.{part}", id.index()),
-                Port::Lane(lane, node) => format!("l{}.{}", lane.index(), node.index()),
-            };
+        // By their order, so that a program is the same graph wherever its values stand.
+        for (at, &port) in stretch.inputs.iter().filter(|port| !has_failed(**port)).enumerate() {
+            let name = format!("i{at}");
             splice.input(port, &name)?;
             inputs.push((port, name));
         }
