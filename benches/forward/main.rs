@@ -6,7 +6,6 @@
 
 #[cfg(feature = "ort")]
 mod onnx_runtime;
-#[cfg(feature = "ort")]
 mod pages;
 mod paired;
 mod programs;
@@ -58,6 +57,7 @@ fn main() {
 
     let threads = Threads::new(std::thread::available_parallelism().map_or(1, Into::into));
     let peer = WholeGraph::load(&config(&model), &bench.handle, threads);
+    pages::gather_and_say();
     for (tokens, rounds, target) in [(8, rounds * 2, Some(1.10)), (128, rounds, Some(1.10)), (1024, rounds / 4 + 1, None)] {
         let ids = ids(tokens);
         let program = bench.program(&model, tokens, &[], true);

@@ -52,10 +52,7 @@ pub(crate) fn measure(model: &Model, rounds: usize, peer_first: bool) {
     let (few, ids8) = (bench.program(model, 8, &[], true), ids(8));
     let ratio = compare(rounds * 2, || bench.run(&few), || drop(whole.forward(&ids8)));
     ratio.print("forward / whole graph, 8 tokens, as loaded", None);
-    match pages::gather() {
-        Some(bytes) => println!("what was loaded is in large pages from here on: {:.0} MB", bytes as f64 / 1e6),
-        None => println!("the kernel has no large pages: what was loaded first may lie worse than what was loaded second"),
-    }
+    pages::gather_and_say();
     for (tokens, rounds) in [(8, rounds * 2), (128, rounds)] {
         let ids = ids(tokens);
         let program = bench.program(model, tokens, &[], true);

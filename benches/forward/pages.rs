@@ -4,10 +4,18 @@
 //! That depends on what the machine did before: the same work, over weights that were loaded first or second in one process,
 //! differed by a fifth. What is compared here shall not depend on it.
 
+/// Moves what this process has allocated into large pages, and prints whether it could.
+pub(crate) fn gather_and_say() {
+    match gather() {
+        Some(bytes) => println!("what was loaded is in large pages from here on: {:.0} MB", bytes as f64 / 1e6),
+        None => println!("the kernel has no large pages: what was loaded first may lie worse than what was loaded second"),
+    }
+}
+
 /// Moves what this process has allocated into large pages, side by side. Returns the bytes that are in such pages then; none
 /// where the kernel cannot do it (Linux can from 6.1 on).
 #[cfg(target_os = "linux")]
-pub(crate) fn gather() -> Option<u64> {
+fn gather() -> Option<u64> {
     const LARGE: usize = 2 << 20;
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     for line in maps.lines() {
@@ -29,6 +37,6 @@ pub(crate) fn gather() -> Option<u64> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn gather() -> Option<u64> {
+fn gather() -> Option<u64> {
     None
 }
