@@ -41,7 +41,8 @@ pub struct Point {
     pub mask: String,
     /// By what.
     pub value: String,
-    /// -1 where it is replaced by -0, and 1 by default: what ONNX Runtime's `Where` chooses, it adds to 0, which makes 0 of -0.
+    /// -1 where it is replaced by -0, and 1 by default: ONNX Runtime's `Where` gives 0 where it chooses -0 from its first
+    /// values (from the second ones, which x is, it takes all as they are).
     pub sign: String,
     /// Scale and add, where a hook is on the value.
     pub affine: Option<(String, String)>,
