@@ -71,6 +71,15 @@ impl Cancel {
         }
     }
 
+    /// Does a whole run: not at all if it is cancelled before, and what counts afterwards is that it was cancelled, whatever else
+    /// went wrong, since what was interrupted may say so in its own way.
+    pub(crate) fn over<T>(&self, run: impl FnOnce() -> Result<T, Diagnostic>) -> Result<T, Diagnostic> {
+        self.check()?;
+        let result = run();
+        self.check()?;
+        result
+    }
+
     /// Has `tell` called when it is cancelled, by the thread that cancels; here and now if it is already. Not after what is
     /// returned was dropped. `tell` must be quick, and must neither cancel nor drop what is returned.
     #[must_use = "nobody is told after this was dropped"]

@@ -41,13 +41,11 @@ impl Backend for Reference {
     fn run_for(&self, program: &Verified, models: &Handles, host: &mut dyn Host) -> Result<Outcome, Diagnostic> {
         let start = Instant::now();
         let cancel = host.cancel();
-        cancel.check()?;
-        check_functions(program, host)?;
         let mut oracle = Oracle { models, host, cancel: cancel.clone(), saves: vec![], stopped: None };
-        let ended = oracle.graph(program.graph(), vec![], BTreeMap::new());
-        // Where in the program it was then tells nothing.
-        cancel.check()?;
-        ended?;
+        cancel.over(|| {
+            check_functions(program, oracle.host)?;
+            oracle.graph(program.graph(), vec![], BTreeMap::new())
+        })?;
         let report = Report { numeric_class: "reference".to_owned(), total_time: start.elapsed(), ..Report::default() };
         Ok(Outcome { saves: oracle.saves, stopped: oracle.stopped, report })
     }

@@ -191,11 +191,7 @@ impl Backend for WholeGraph {
 
     fn run_for(&self, program: &Verified, models: &Handles, host: &mut dyn Host) -> Result<Outcome, Diagnostic> {
         let cancel = host.cancel();
-        cancel.check()?;
-        let result = self.run_until(program, models, host, &cancel);
-        // What was interrupted may say so in its own way.
-        cancel.check()?;
-        result
+        cancel.over(|| self.run_until(program, models, host, &cancel))
     }
 }
 
