@@ -364,6 +364,8 @@ fn what_is_refused() {
         (ran.status.code().unwrap(), json)
     };
     let forward = "%f = forward([[0, 2, 3]]) {model: m}\n%l = read(%f) {hook: \"lm_head.output\"}\n";
+    let doubled: String = (0..40).map(|at| format!("%l{} = join(%l{at}, %l{at})\n", at + 1)).collect();
+    let doubled = format!("%l0 = list(%l)\n{doubled}save %l40 as \"x\"");
     for (body, code, message) in [
         ("save call(%l) {name: \"probe\", returns: tensor<f32>} as \"x\"", "E4005", "`probe`"),
         ("do call(%l) {name: \"probe\"}", "E4005", "`probe`"),
@@ -372,6 +374,7 @@ fn what_is_refused() {
         ("save read(extend(%f, [[2]])) {hook: \"lm_head.output\"} as \"x\"", "E4005", "extends"),
         ("save get(loop(%l) {trip: 3} (%i, %x) { yield mul(%x, 2.0) }) {index: 0} as \"x\"", "E4005", "loop"),
         ("log %l", "E4005", "saves nothing"),
+        (&doubled, "E4001", "8192 values"),
         ("save list() {of: tensor<f32>} as \"x\"", "E4005", "saves nothing"),
         ("save read(write(%f, [[0, 2, -1]]) {hook: \"model.embed_tokens.input\"}) {hook: \"lm_head.output\"} as \"x\"", "E4003", "id -1"),
         ("save format(%l) {template: \"{}\"} as \"x\"", "E4005", "text"),

@@ -79,13 +79,13 @@ impl Edit {
         }
     }
 
-    /// The same for other rows.
-    pub(crate) fn map(&self, rows: impl Fn(&Tensor) -> Tensor) -> Edit {
-        Edit {
-            scale: self.scale.as_ref().map(&rows),
-            add: self.add.as_ref().map(&rows),
-            replace: self.replace.as_ref().map(|(mask, value)| (rows(mask), rows(value))),
-        }
+    /// The same of other elements: what `part` makes of each of its tensors.
+    pub(crate) fn map<E>(&self, part: impl Fn(&Tensor) -> Result<Tensor, E>) -> Result<Edit, E> {
+        Ok(Edit {
+            scale: self.scale.as_ref().map(&part).transpose()?,
+            add: self.add.as_ref().map(&part).transpose()?,
+            replace: self.replace.as_ref().map(|(mask, value)| Ok((part(mask)?, part(value)?))).transpose()?,
+        })
     }
 
     /// What it makes of a value.
@@ -118,14 +118,7 @@ enum Part<'a> {
 fn apply_step(op: &Op, operands: [Part<'_>; 2]) -> Result<Edit, Diagnostic> {
     let both = |a: &Option<Tensor>, b: &Option<Tensor>| a.as_ref().zip(b.as_ref()).map(|(a, b)| result(op, &[a, b])).transpose();
     match (op, operands) {
-        (Op::Slice { .. }, [Part::Of(of), _]) => {
-            let part = |x: &Tensor| result(op, &[x]);
-            Ok(Edit {
-                scale: of.scale.as_ref().map(part).transpose()?,
-                add: of.add.as_ref().map(part).transpose()?,
-                replace: of.replace.as_ref().map(|(mask, value)| Ok::<_, Diagnostic>((part(mask)?, part(value)?))).transpose()?,
-            })
-        }
+        (Op::Slice { .. }, [Part::Of(of), _]) => of.map(|x| result(op, &[x])),
         (Op::Update { .. }, [Part::Of(whole), part]) => {
             let part = match part {
                 Part::Of(part) => part,

@@ -24,11 +24,11 @@ use irc_ir::{
 use irc_passes::Target;
 
 use crate::{
-    Backend, Caps, Engine, Handle, Handles, LoadedModel, Outcome, Report,
+    Backend, Caps, Engine, Handle, Handles, LoadedModel, Outcome,
     attention_stage::{AttentionStage, HookTensor, Request, Span},
     cancel::Cancel,
     edit::Edit,
-    failed,
+    failed, handle_of,
     host::{Host, check_functions},
     positionwise::FlatBatch,
     steps::{check_ids, evaluate, perform},
@@ -47,8 +47,6 @@ struct Ready {
     model: Arc<dyn LoadedModel>,
     /// By stage; none for position-wise ones.
     attention: Vec<Option<AttentionStage>>,
-    /// By node of the model's graph.
-    stage_of: Vec<usize>,
 }
 
 impl Driven {
@@ -79,9 +77,8 @@ impl Driven {
             StageKind::Positionwise => None,
             StageKind::Attention(attention) => Some(AttentionStage::new(attention, &mut rotaries)),
         });
-        let stage_of = stages.iter().enumerate().flat_map(|(at, stage)| stage.nodes.clone().map(move |_| at)).collect();
         let attention = attention.collect();
-        let ready = Arc::new(Ready { model: self.engine.load(handle)?, attention, stage_of });
+        let ready = Arc::new(Ready { model: self.engine.load(handle)?, attention });
         loaded.push((handle.clone(), ready.clone()));
         Ok(ready)
     }
@@ -109,8 +106,7 @@ impl Driven {
             if let Step::Stage(step) = step
                 && !ready.contains_key(&step.model)
             {
-                let handle = models.get(&step.model).ok_or_else(|| failed(format!("the model `{}` has no weights here", step.model)))?;
-                ready.insert(step.model.clone(), self.ready(handle)?);
+                ready.insert(step.model.clone(), self.ready(handle_of(models, &step.model)?)?);
                 cancel.check()?;
             }
         }
@@ -152,16 +148,9 @@ impl<'a> Execution<'a> {
         caps: &'a Caps,
         cancel: &'a Cancel,
     ) -> Execution<'a> {
-        // All models of a program run on one engine; where nothing of a model is computed, it is the host's arithmetic.
-        let class = ready.values().next().filter(|_| schedule.stages_run > 0).map(|ready| ready.model.numeric_class());
-        let report = Report {
-            numeric_class: class.unwrap_or_else(|| "host".to_owned()),
-            forwards: schedule.forwards,
-            stages_run: schedule.stages_run,
-            stages_whole: schedule.stages_whole,
-            ..Report::default()
-        };
-        let outcome = Outcome { saves: vec![], stopped: None, report };
+        // All models of a program run on one engine.
+        let class = ready.values().next().map_or_else(String::new, |ready| ready.model.numeric_class());
+        let outcome = Outcome::of(schedule, class);
         let count = program.graph().len();
         let mut execution = Execution {
             program,
@@ -217,7 +206,7 @@ impl<'a> Execution<'a> {
 
     /// The lane that made an input of a stage.
     fn origin(&self, step: &StageStep, lane: LaneId, input: NodeId) -> LaneId {
-        self.schedule.lane_at(lane, self.ready[&step.model].stage_of[input.index()])
+        self.schedule.lane_at(lane, self.program.models()[&step.model].stage_of(input))
     }
 
     /// The values of the program that a lane takes in a stage: what is written, and the tokens.

@@ -29,6 +29,7 @@ use irc_ir::{
     eval::Value,
     graph::NodeId,
     model::ModelSpec,
+    plan::Schedule,
     tensor::Tensor,
     types::Name,
     verify::Verified,
@@ -50,6 +51,11 @@ pub struct Handle {
 
 /// The models of a program, by the program's names for them.
 pub type Handles = BTreeMap<Name, Handle>;
+
+/// The model that a program calls by a name.
+pub(crate) fn handle_of<'a>(models: &'a Handles, name: &Name) -> Result<&'a Handle, Diagnostic> {
+    models.get(name).ok_or_else(|| failed(format!("the model `{name}` has no weights here")))
+}
 
 /// Runs verified programs.
 pub trait Backend: Send + Sync {
@@ -102,6 +108,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Of a program that is about to run by a schedule, on an engine of a numeric class. Where nothing of a model is computed,
+    /// it is the host's arithmetic.
+    pub(crate) fn of(schedule: &Schedule, class: String) -> Outcome {
+        let Schedule { forwards, stages_run, stages_whole, .. } = *schedule;
+        let numeric_class = if stages_run > 0 { class } else { "host".to_owned() };
+        Outcome { report: Report { numeric_class, forwards, stages_run, stages_whole, ..Report::default() }, ..Outcome::default() }
+    }
+
     /// The value that was saved under a name.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.saves.iter().find(|(saved, _)| &**saved == name).map(|(_, value)| value)

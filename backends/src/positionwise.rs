@@ -184,7 +184,8 @@ impl FlatBatch<'_> {
                 if padding > 0 { Tensor::joined(&vec![part; padding + 1]) } else { part }
             };
             let parts: Vec<(NodeId, Tensor)> = inputs.iter().map(|(node, tensor)| (*node, rows(tensor))).collect();
-            let edits: Vec<(NodeId, Edit)> = edits.iter().map(|(node, edit)| (*node, edit.map(rows))).collect();
+            let edits = edits.iter().map(|(node, edit)| Ok((*node, edit.map(|tensor| Ok(rows(tensor)))?)));
+            let edits = edits.collect::<Result<Vec<(NodeId, Edit)>, Diagnostic>>()?;
             let given: Vec<(NodeId, &Tensor)> = parts.iter().map(|(node, tensor)| (*node, tensor)).collect();
             let edits: Vec<(NodeId, &Edit)> = edits.iter().map(|(node, edit)| (*node, edit)).collect();
             let outputs = self.model.run(&Call { given: &given, edits: &edits, want: &sources, cancel: self.cancel })?;

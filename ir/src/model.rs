@@ -242,6 +242,11 @@ impl ModelSpec {
         &self.stages
     }
 
+    /// The stage that a node of the graph is in.
+    pub fn stage_of(&self, node: NodeId) -> usize {
+        self.stages.partition_point(|stage| stage.nodes.end <= node.index())
+    }
+
     /// The weights in the order of their first use.
     pub fn weights(&self) -> &[WeightDecl] {
         &self.weights

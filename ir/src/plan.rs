@@ -160,14 +160,19 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The lane that made the values of a stage that a lane has: itself from its first stage on, before that its parent.
-    pub fn lane_at(&self, mut lane: LaneId, stage: usize) -> LaneId {
-        while let info = &self.lanes[lane.index()]
-            && stage < info.stage
-            && let Some(parent) = info.parent
-        {
-            lane = parent;
-        }
-        lane
+    /// [`lane_at`] of its lanes.
+    pub fn lane_at(&self, lane: LaneId, stage: usize) -> LaneId {
+        lane_at(&self.lanes, lane, stage)
     }
+}
+
+/// The lane that made the values of a stage that a lane has: itself from its first stage on, before that its parent.
+pub fn lane_at(lanes: &[Lane], mut lane: LaneId, stage: usize) -> LaneId {
+    while let info = &lanes[lane.index()]
+        && stage < info.stage
+        && let Some(parent) = info.parent
+    {
+        lane = parent;
+    }
+    lane
 }

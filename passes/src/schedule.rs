@@ -18,7 +18,7 @@ use irc_ir::{
     graph::{EffectKind, Graph, NodeId},
     model::{HookId, ModelSpec},
     op::Op,
-    plan::{Capture, Lane, LaneId, Schedule, StageStep, Step, Write},
+    plan::{Capture, Lane, LaneId, Schedule, StageStep, Step, Write, lane_at},
     types::{Name, Type},
     verify::Verified,
 };
@@ -141,11 +141,8 @@ impl Lanes<'_> {
     }
 
     /// The lane whose value counts at a stage: the lane itself from its first stage on, before that its parent.
-    fn at(&self, mut lane: LaneId, stage: usize) -> LaneId {
-        while stage < self.lanes[lane.index()].stage {
-            lane = self.lanes[lane.index()].parent.unwrap_or_else(|| unreachable!("lanes without a parent begin with the first stage"));
-        }
-        lane
+    fn at(&self, lane: LaneId, stage: usize) -> LaneId {
+        lane_at(&self.lanes, lane, stage)
     }
 }
 
@@ -355,7 +352,7 @@ impl<'a> Order<'a> {
             edges.extend(task.captures.iter().map(|&(_, value)| (user, Item::Value(value))));
             let spec = &self.program.models()[&self.lanes.lanes[lane.index()].model];
             let made = task.inputs.iter().filter(|input| !matches!(spec.graph().node(**input).op, Op::Input { .. }));
-            let makers: BTreeSet<usize> = made.map(|input| spec.stages().partition_point(|s| s.nodes.end <= input.index())).collect();
+            let makers: BTreeSet<usize> = made.map(|input| spec.stage_of(*input)).collect();
             edges.extend(makers.into_iter().map(|maker| (Item::Task(self.lanes.at(lane, maker), maker), user)));
         }
         for &value in wanted {

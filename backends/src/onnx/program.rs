@@ -333,7 +333,7 @@ impl<'a> Splice<'a> {
                 let values = group.lanes.iter().map(of_lane).collect::<Result<Vec<_>, _>>()?;
                 self.flat_values(group, &values, &[], None)?
             } else {
-                let maker = spec.stages().partition_point(|stage| stage.nodes.end <= input.index());
+                let maker = spec.stage_of(input);
                 let piece = |lane: &LaneId| {
                     let lane = self.schedule.lane_at(*lane, maker);
                     let missing = || failed(format!("the schedule uses {input:?} of lane {} before it is there", lane.index()));
@@ -494,8 +494,7 @@ pub(crate) struct StageValue {
 
 /// Whether a hook is of pairs of positions, [batch, heads, length, length].
 fn is_square(spec: &ModelSpec, node: NodeId) -> bool {
-    let stage = spec.stages().partition_point(|stage| stage.nodes.end <= node.index());
-    match (&spec.stages()[stage].kind, spec.hook_at(node)) {
+    match (&spec.stages()[spec.stage_of(node)].kind, spec.hook_at(node)) {
         (StageKind::Attention(attention), Some(hook)) => hook == attention.scores || hook == attention.pattern,
         _ => false,
     }

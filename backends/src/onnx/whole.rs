@@ -141,9 +141,9 @@ fn add(outputs: &mut Vec<(NodeId, String)>, node: NodeId, name: String) {
 /// What a value is called that one stage gives to others, the same in all of them: by its hook, else by a hook of the stage
 /// that makes it which has the same value and is not given away itself, else by its number.
 fn between_stages(spec: &ModelSpec, node: NodeId) -> String {
-    let maker = spec.stages().iter().position(|stage| stage.nodes.contains(&node.index()));
-    let given = |other: NodeId| maker.is_some_and(|at| spec.stages()[at].outputs.contains(&other));
-    let same = |hook: &&Hook| Some(hook.stage) == maker && spec.source(hook.node) == spec.source(node) && !given(hook.node);
+    let maker = spec.stage_of(node);
+    let given = |other: NodeId| spec.stages()[maker].outputs.contains(&other);
+    let same = |hook: &&Hook| hook.stage == maker && spec.source(hook.node) == spec.source(node) && !given(hook.node);
     let own = spec.hook_at(node).map(|hook| spec.hook_info(hook));
     own.or_else(|| spec.hooks().iter().find(same)).map_or_else(|| format!("node.{}", node.index()), |hook| hook.name.to_string())
 }

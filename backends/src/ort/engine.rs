@@ -18,12 +18,9 @@ use irc_ir::{
     op::Op,
     tensor::Tensor,
 };
-use ort::{
-    session::{
-        SessionInputValue,
-        builder::{GraphOptimizationLevel, PrepackedWeights},
-    },
-    value::TensorRef,
+use ort::session::{
+    SessionInputValue,
+    builder::{GraphOptimizationLevel, PrepackedWeights},
 };
 use rayon::prelude::*;
 
@@ -192,12 +189,15 @@ impl LoadedModel for OrtModel {
             let later = spec.stages()[at + 1..].iter().flat_map(|stage| &stage.inputs).map(|input| spec.source(*input));
             let wanted: BTreeSet<NodeId> =
                 want.iter().map(|node| spec.source(*node)).chain(later).filter(|id| mine(id) && needs.computed.contains(id)).collect();
-            let replaced: Vec<NodeId> = needs.used.iter().copied().filter(|id| mine(id) && !forms.plain.inputs.contains_key(id)).collect();
-            let edits: Vec<(NodeId, &Edit)> = edits.iter().copied().filter(|(id, _)| mine(id) && needs.computed.contains(id)).collect();
-            let plain = replaced.is_empty() && edits.is_empty() && wanted.iter().all(|id| forms.plain.outputs.contains_key(id));
+            let edits = edits.iter().filter(|(id, _)| mine(id) && needs.computed.contains(id)).map(|(id, edit)| (*id, (*edit).clone()));
+            // A value of this stage that is given replaces what would be computed.
+            let given_here = needs.used.iter().filter(|id| mine(id) && !forms.plain.inputs.contains_key(id));
+            let replaced = given_here.map(|id| (*id, Edit { replace: Some((Tensor::scalar(true), given[id].clone())), ..Edit::default() }));
+            let edits: Vec<(NodeId, Edit)> = edits.chain(replaced).collect();
+            let plain = edits.is_empty() && wanted.iter().all(|id| forms.plain.outputs.contains_key(id));
             let form = if plain { &forms.plain } else { &forms.replaceable };
             let known = |id: NodeId| given.get(&id).copied().or_else(|| computed.get(&id));
-            let outputs = form.run(spec, tokens, known, &Changes { replaced: &replaced, edits: &edits }, &wanted, cancel)?;
+            let outputs = form.run(spec, tokens, known, &edits, &wanted, cancel)?;
             computed.extend(wanted.into_iter().zip(outputs));
         }
         want.iter()
@@ -214,24 +214,16 @@ impl LoadedModel for OrtModel {
     }
 }
 
-/// What a call makes of the values of a stage.
-struct Changes<'a> {
-    /// Values that are given, in the place of what would be computed.
-    replaced: &'a [NodeId],
-    edits: &'a [(NodeId, &'a Edit)],
-}
-
 impl Form {
     fn run<'a>(
         &self,
         spec: &ModelSpec,
         tokens: usize,
         known: impl Fn(NodeId) -> Option<&'a Tensor>,
-        changes: &Changes<'_>,
+        edits: &[(NodeId, Edit)],
         wanted: &BTreeSet<NodeId>,
         cancel: &Cancel,
     ) -> Result<Vec<Tensor>, Diagnostic> {
-        let broken = |error: ort::Error| failed(format!("ONNX Runtime cannot take a tensor: {error}"));
         // What nothing needs is computed all the same, from anything.
         let missing: Vec<(NodeId, Tensor)> = self
             .inputs
@@ -244,35 +236,23 @@ impl Form {
             let value = known(*id).or_else(|| missing.iter().find(|(missing, _)| missing == id).map(|(_, zeros)| zeros));
             inputs.push((&**name, one_sequence(value.ok_or_else(|| failed("an input is missing"))?)?));
         }
-        let given = changes.replaced.iter().map(|id| Some((*id, signs(&[true], known(*id)?)?)));
-        let edited = changes.edits.iter().map(|(id, edit)| {
-            let (mask, value) = edit.replace.as_ref()?;
-            Some((*id, signs(mask.values()?, value)?))
-        });
-        let signs: Vec<(NodeId, Tensor)> = given.chain(edited).flatten().collect();
-        let everywhere = [true];
-        let point = |id: NodeId| self.points.get(&id).ok_or_else(|| failed(format!("node {id:?} cannot be replaced on this engine")));
-        for id in changes.replaced {
-            let point = point(*id)?;
-            let value = known(*id).ok_or_else(|| failed("a replacement is missing"))?;
-            inputs.push((&point.mask, TensorRef::from_array_view(([0usize; 0], &everywhere[..])).map_err(broken)?.into()));
-            inputs.push((&point.value, one_sequence(value)?));
-        }
-        for (id, edit) in changes.edits {
-            let point = point(*id)?;
-            if let Some((mask, value)) = &edit.replace {
-                inputs.push((&point.mask, one_sequence(mask)?));
-                inputs.push((&point.value, one_sequence(value)?));
+        let of_edits: Vec<Option<Tensor>> =
+            edits.iter().map(|(_, edit)| edit.replace.as_ref().and_then(|(mask, value)| signs(mask.values()?, value))).collect();
+        for ((id, edit), sign) in edits.iter().zip(&of_edits) {
+            let unable = || failed(format!("node {id:?} cannot be edited on this engine"));
+            let point = self.points.get(id).ok_or_else(unable)?;
+            let (mask, value) = edit.replace.as_ref().map_or((None, None), |(mask, value)| (Some(mask), Some(value)));
+            let mut given = vec![(&point.mask, mask), (&point.value, value), (&point.sign, sign.as_ref())];
+            match &point.affine {
+                Some((scale, add)) => given.extend([(scale, edit.scale.as_ref()), (add, edit.add.as_ref())]),
+                None if edit.scale.is_some() || edit.add.is_some() => return Err(unable()),
+                None => {}
             }
-            let Some((scale, add)) = &point.affine else { return Err(failed(format!("node {id:?} cannot be edited on this engine"))) };
-            for (name, tensor) in [(scale, &edit.scale), (add, &edit.add)] {
+            for (name, tensor) in given {
                 if let Some(tensor) = tensor {
                     inputs.push((name, one_sequence(tensor)?));
                 }
             }
-        }
-        for (id, signs) in &signs {
-            inputs.push((&point(*id)?.sign, one_sequence(signs)?));
         }
         let names = wanted
             .iter()

@@ -43,9 +43,9 @@ use super::{
     session::{Options, Session, SharedWeight},
 };
 use crate::{
-    Backend, Handles, Outcome, Report,
+    Backend, Handles, Outcome,
     cancel::Cancel,
-    failed,
+    failed, handle_of,
     host::{Host, check_functions},
     onnx::{
         lower::{Lowering, WEIGHT_FILE},
@@ -201,21 +201,12 @@ impl WholeGraph {
         let schedule = irc_passes::schedule(program, &Target::default())?;
         check_functions(program, host)?;
         for step in &schedule.steps {
-            if let Step::Stage(step) = step
-                && !models.contains_key(&step.model)
-            {
-                return Err(failed(format!("the model `{}` has no weights here", step.model)));
+            if let Step::Stage(step) = step {
+                handle_of(models, &step.model)?;
             }
         }
         let Parts { parts, ends } = parts(program, &schedule);
-        let report = Report {
-            numeric_class: if schedule.stages_run > 0 { self.class.clone() } else { "host".to_owned() },
-            forwards: schedule.forwards,
-            stages_run: schedule.stages_run,
-            stages_whole: schedule.stages_whole,
-            ..Report::default()
-        };
-        let outcome = Outcome { report, ..Outcome::default() };
+        let outcome = Outcome::of(&schedule, self.class.clone());
         let (values, made) = (HashMap::new(), HashMap::new());
         let mut execution = Execution { backend: self, program, schedule: &schedule, models, cancel, values, made, outcome };
         for (part, ends) in parts.iter().zip(ends) {

@@ -13,6 +13,9 @@ use crate::{
 /// The most bytes of a text: texts of texts grow quickly.
 const LONGEST: usize = 1 << 20;
 
+/// The most values of a list: lists of themselves grow quickly, too.
+const MOST: usize = 1 << 20;
+
 /// The most elements of a tensor, and values of a list, that are shown in full.
 const SHORT: usize = 64;
 
@@ -51,6 +54,9 @@ pub(super) fn join(a: &Value, b: &Value) -> Result<Value, EvalError> {
     let ((of, first), (other, second)) = (parts(a)?, parts(b)?);
     if of != other {
         return Err(EvalError::new(format!("a list of {of} cannot be joined with one of {other}")));
+    }
+    if first.len() + second.len() > MOST {
+        return Err(EvalError::new(format!("the list would have {} values, and {MOST} are the most", first.len() + second.len())));
     }
     Ok(Value::List { of: of.clone(), items: Arc::new(first.iter().chain(second.iter()).cloned().collect()) })
 }

@@ -278,6 +278,10 @@ fn lists_grow_and_give_their_values() {
     for (index, expected) in [(0, &a), (1, &b), (-1, &b), (-4, &a), (3, &b)] {
         assert!(item(Some(index), &[]).unwrap().same_bits(expected) && item(None, &[&number(index)]).unwrap().same_bits(expected));
     }
+    // Lists of themselves do not grow without bound.
+    let doubled = |list: Value| eval(&Op::Join {}, &[&list, &list]);
+    let longest = (2..20).try_fold(four.clone(), |list, _| doubled(list)).unwrap();
+    assert_eq!((longest.as_list().map(<[Value]>::len), doubled(longest.clone()).is_err()), (Some(1 << 20), true));
     for index in [4, -5, i64::MAX, i64::MIN] {
         let message = format!("`item`: item {index} is out of range: there are 4");
         assert_eq!(item(Some(index), &[]).unwrap_err().message(), message);

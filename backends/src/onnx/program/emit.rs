@@ -20,7 +20,7 @@ use irc_passes::Target;
 
 use super::{Port, Splice, stage_values};
 use crate::{
-    Handles, failed,
+    Handles, failed, handle_of,
     onnx::{
         lower::{Lowering, WEIGHT_FILE},
         whole::{WeightFile, WholeModel},
@@ -28,6 +28,9 @@ use crate::{
     steps::check_ids,
     weights::Weights,
 };
+
+/// The most values of a list.
+const LONGEST: usize = 4096;
 
 /// A program as an ONNX model.
 #[derive(Debug)]
@@ -48,8 +51,8 @@ pub struct ProgramModel {
 ///
 /// # Errors
 /// E4005 at what has no ONNX form: calls of functions, loops, extended forwards, stops, conditions of saves; if nothing is
-/// saved. E4003 at an operation that has none for its types, and at token ids that have no row in an embedding. E3001 if two parts of saves have one name. E0012 if a weight is
-/// missing.
+/// saved. E4003 at an operation that has none for its types, and at token ids that have no row in an embedding. E3001 if two
+/// parts of saves have one name. E4001 if a list has more than 4,096 values. E0012 if a weight is missing.
 pub fn program_model(program: &Verified, models: &Handles) -> Result<ProgramModel, Diagnostic> {
     let (program, logs) = without_logs(program)?;
     let schedule = irc_passes::schedule(&program, &Target::default())?;
@@ -129,6 +132,7 @@ fn without_logs(program: &Verified) -> Result<(Verified, usize), Diagnostic> {
 
 /// What is saved, part by part, under its names.
 fn outputs(program: &Verified, schedule: &Schedule) -> Result<Vec<(Port, String)>, Diagnostic> {
+    let lengths = lengths(program, schedule)?;
     let mut outputs: Vec<(Port, String)> = vec![];
     let mut known = BTreeSet::new();
     for effect in &program.graph().effects {
@@ -140,8 +144,8 @@ fn outputs(program: &Verified, schedule: &Schedule) -> Result<Vec<(Port, String)
             Type::Tuple(parts) if parts.iter().all(|part| part.as_tensor().is_some()) => {
                 (0..parts.len()).map(|at| format!("{name}.{at}")).collect()
             }
-            Type::List(of) if of.as_tensor().is_some() => match length(program, schedule, value) {
-                Some(length) => (0..length).map(|at| format!("{name}.{at}")).collect(),
+            Type::List(of) if of.as_tensor().is_some() => match lengths.get(&value) {
+                Some(&length) => (0..length).map(|at| format!("{name}.{at}")).collect(),
                 None => return refuse("a list that is not made of values here"),
             },
             Type::Tuple(_) | Type::List(_) => return refuse("a tuple of tuples"),
@@ -163,15 +167,31 @@ fn outputs(program: &Verified, schedule: &Schedule) -> Result<Vec<(Port, String)
     Ok(outputs)
 }
 
-/// How many values a list has that is made of values one by one.
-fn length(program: &Verified, schedule: &Schedule, list: NodeId) -> Option<usize> {
-    let node = program.graph().node(schedule.values[list.index()]);
-    match &node.op {
-        Op::List { .. } => Some(node.operands.len()),
-        Op::Append {} => Some(length(program, schedule, node.operands[0])? + 1),
-        Op::Join {} => Some(length(program, schedule, node.operands[0])? + length(program, schedule, node.operands[1])?),
-        _ => None,
+/// How many values each list has that is made of values one by one.
+///
+/// # Errors
+/// E4001 if one has more than a graph is worth: lists of themselves grow quickly, and each value has a name in each list.
+fn lengths(program: &Verified, schedule: &Schedule) -> Result<BTreeMap<NodeId, usize>, Diagnostic> {
+    let mut lengths: BTreeMap<NodeId, usize> = BTreeMap::new();
+    for step in &schedule.steps {
+        let Step::Host(id) = step else { continue };
+        let node = program.graph().node(*id);
+        let of = |operand: usize| lengths.get(&schedule.values[node.operands[operand].index()]).copied();
+        let length = match &node.op {
+            Op::List { .. } => Some(node.operands.len()),
+            Op::Append {} => of(0).map(|length| length + 1),
+            Op::Join {} => of(0).zip(of(1)).map(|(first, second)| first + second),
+            _ => None,
+        };
+        if let Some(length) = length {
+            if length > LONGEST {
+                let message = format!("a list of {length} values has no ONNX form: {LONGEST} are the most");
+                return Err(Diagnostic::error(Code::E4001, message).label(program.graph().span(*id).clone(), ""));
+            }
+            lengths.insert(*id, length);
+        }
     }
+    Ok(lengths)
 }
 
 /// The constants that can be replaced, with their names.
@@ -239,7 +259,7 @@ impl<'a> Files<'a> {
         let used: BTreeSet<&Name> =
             schedule.steps.iter().filter_map(|step| if let Step::Stage(step) = step { Some(&step.model) } else { None }).collect();
         for &name in &used {
-            let handle = models.get(name).ok_or_else(|| failed(format!("the model `{name}` has no weights here")))?;
+            let handle = handle_of(models, name)?;
             let known = files.files.iter().position(|source| Arc::ptr_eq(&source.weights, &handle.weights));
             let at = known.unwrap_or_else(|| {
                 let at = files.files.len();

@@ -74,7 +74,7 @@ pub(crate) fn stage_lanes(program: &Verified, schedule: &Schedule, step: &StageS
     let spec = &program.models()[&step.model];
     let made = step.inputs.iter().filter(|input| !matches!(spec.graph().node(**input).op, Op::Input { .. }));
     let of_lanes = made.flat_map(|&input| {
-        let maker = spec.stages().partition_point(|stage| stage.nodes.end <= input.index());
+        let maker = spec.stage_of(input);
         step.lanes.iter().map(move |&lane| (schedule.lane_at(lane, maker), input))
     });
     of_lanes.collect()
