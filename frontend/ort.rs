@@ -11,7 +11,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use irc_backends::ort::runtime::{self, check};
+use irc_backends::{
+    Backend,
+    execute::Driven,
+    ort::{
+        Device, Ort, Precision, WholeGraph,
+        runtime::{self, Runtime, check},
+    },
+};
 use irc_ir::{code::Code, diagnostic::Diagnostic};
 
 use crate::models::cache::{Cache, OnProgress};
@@ -108,6 +115,26 @@ pub fn library(explicit: Option<&Path>) -> Result<PathBuf, Diagnostic> {
         return Ok(path);
     }
     cached(&[Target::Cpu, Target::Cuda])?.ok_or_else(|| missing("it is not installed"))
+}
+
+/// ONNX Runtime as a backend, from the library at `path`: stage by stage where that can be, on the processor in f32, unless
+/// `whole_graph`; otherwise with programs as whole graphs. It computes on `threads` threads, or on all cores.
+///
+/// # Errors
+/// E0016 if the library or the device cannot be used; E4005 if the device has no kernels for the precision; E4003 if the system
+/// gives no threads.
+pub fn backend(
+    path: &Path,
+    threads: Option<usize>,
+    device: Device,
+    precision: Precision,
+    whole_graph: bool,
+) -> Result<Box<dyn Backend>, Diagnostic> {
+    let runtime = Runtime::load(path, threads)?;
+    Ok(match (device, precision) {
+        (Device::Cpu, Precision::F32) if !whole_graph => Box::new(Driven::new(Ort::new(runtime, threads)?)),
+        _ => Box::new(WholeGraph::new(runtime, device, precision)?),
+    })
 }
 
 /// ONNX Runtime for `target`: what `IRC_ORT_LIBRARY` names, else what is in the cache, else what [`setup`] brings there.

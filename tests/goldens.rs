@@ -214,8 +214,8 @@ fn transformers_answers() {
 #[cfg(feature = "ort")]
 mod onnx_runtime {
     use irc::{
-        backends::ort::{Device, Ort, Precision, WholeGraph, runtime::Runtime},
-        ort::{Target, library_or_setup},
+        backends::ort::{Device, Precision},
+        ort::{Target, backend, library_or_setup},
     };
 
     use super::*;
@@ -225,18 +225,6 @@ mod onnx_runtime {
 
     fn variable(name: &str) -> Option<String> {
         std::env::var(name).ok().filter(|value| !value.is_empty())
-    }
-
-    /// ONNX Runtime on a device, in a precision.
-    fn backend(library: &std::path::Path, device: &str, precision: &str) -> Box<dyn Backend> {
-        let runtime = Runtime::load(library, None).expect("the library loads");
-        match (device, precision) {
-            ("cpu", "f32") => Box::new(Driven::new(Ort::new(runtime, None).expect("there are threads"))),
-            _ => {
-                let (device, precision) = (device.parse().expect("a device"), precision.parse().expect("a precision"));
-                Box::new(WholeGraph::new(runtime, device, precision).unwrap_or_else(|error| panic!("{error}")))
-            }
-        }
     }
 
     #[test]
@@ -256,7 +244,11 @@ mod onnx_runtime {
             _ => panic!("IRC_GOLDENS_DEVICE={device} is none of cpu, cuda"),
         };
         match library_or_setup(target, &mut |_| {}) {
-            Ok(library) => answers_of(&*backend(&library, &device, &precision), &tolerance),
+            Ok(library) => {
+                let (device, precision) = (device.parse().expect("a device"), precision.parse().expect("a precision"));
+                let backend = backend(&library, None, device, precision, false).unwrap_or_else(|error| panic!("{error}"));
+                answers_of(&*backend, &tolerance);
+            }
             Err(error) => {
                 assert!(!asked, "ONNX Runtime is not here: {error}");
                 eprintln!("SKIPPED: ONNX Runtime is not here: {error}");
@@ -268,10 +260,9 @@ mod onnx_runtime {
     fn transformers_answers_of_whole_graphs() {
         let library = library_or_setup(Target::Cpu, &mut |_| {});
         let Ok(library) = library.map_err(|error| eprintln!("SKIPPED: ONNX Runtime is not here: {error}")) else { return };
-        let runtime = Runtime::load(&library, None).expect("the library loads");
         for (precision, tolerance) in [(Precision::F32, F32), (Precision::F16, F16)] {
-            let backend = WholeGraph::new(runtime.clone(), Device::Cpu, precision).expect("there is a processor");
-            answers_of(&backend, &tolerance);
+            let backend = backend(&library, None, Device::Cpu, precision, true).expect("there is a processor");
+            answers_of(&*backend, &tolerance);
         }
     }
 }

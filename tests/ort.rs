@@ -5,15 +5,17 @@
 
 #[path = "engine/chains.rs"]
 mod chains;
+#[path = "onnx_runtime/support.rs"]
+mod support;
 
 use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
 
 use irc::backends::{
     Backend, Call, Caps, Engine, Handle, Handles, LoadedModel,
     cancel::Cancel,
-    conformance::{self, Suite, agree, check},
+    conformance,
     execute::Driven,
-    ort::{Optimization, Ort, runtime::Runtime},
+    ort::{Optimization, Ort},
     rten::Rten,
     weights::Weights,
 };
@@ -29,13 +31,9 @@ use irc::ir::{
     types::{DType, Name},
     verify::verify,
 };
-use irc::{models::Model, ort::Target};
+use irc::models::Model;
 
-fn runtime() -> Option<Arc<Runtime>> {
-    let found = irc::ort::library_or_setup(Target::Cpu, &mut |_| {});
-    let path = found.map_err(|error| eprintln!("SKIPPED: ONNX Runtime is not here: {error}")).ok()?;
-    Some(Runtime::load(&path, Some(2)).unwrap_or_else(|error| panic!("{error}")))
-}
+use support::{agrees_with_rten, conforms, runtime};
 
 fn engine(optimization: Optimization) -> Option<Driven> {
     Some(Driven::new(Ort::new(runtime()?, Some(2)).unwrap_or_else(|error| panic!("{error}")).with_optimization(optimization)))
@@ -44,19 +42,13 @@ fn engine(optimization: Optimization) -> Option<Driven> {
 #[test]
 fn it_conforms() {
     let Some(engine) = engine(Optimization::Off) else { return };
-    let report = check(&engine, &Suite::default());
-    println!("{report}");
-    report.assert();
+    conforms(&engine);
 }
 
 #[test]
 fn it_agrees_with_rten() {
     let Some(engine) = engine(Optimization::Off) else { return };
-    let report = agree(&engine, &Driven::new(Rten::new(Some(2))), 500);
-    println!("{report}");
-    report.assert();
-    let passed: usize = report.sections.iter().map(|section| section.passed).sum();
-    assert!(passed > 600, "{report}");
+    agrees_with_rten(&engine);
 }
 
 /// The engine as if it took no edits.

@@ -5,6 +5,8 @@
 
 #[path = "../backends/tests/lower/cases.rs"]
 mod cases;
+#[path = "onnx_runtime/support.rs"]
+mod support;
 
 use std::{
     collections::BTreeMap,
@@ -17,12 +19,10 @@ use std::{
 use irc::{
     backends::{
         Backend, Handle, Handles,
-        conformance::{Suite, agree, check, llama, odd, weights},
-        execute::Driven,
+        conformance::{llama, odd, weights},
         host::Functions,
-        ort::{Device, Precision, WholeGraph, runtime::Runtime},
+        ort::{Device, Precision, WholeGraph},
         reference::Reference,
-        rten::Rten,
         weights::Weights,
     },
     ir::{
@@ -34,19 +34,12 @@ use irc::{
         tensor::Tensor,
         text::parse,
         types::DType,
-        verify::Verified,
-        verify::verify,
+        verify::{Verified, verify},
     },
-    ort::{Target, library_or_setup},
 };
 
 use cases::{Case, cases};
-
-fn runtime() -> Option<Arc<Runtime>> {
-    let found = library_or_setup(Target::Cpu, &mut |_| {});
-    let path = found.map_err(|error| eprintln!("SKIPPED: ONNX Runtime is not here: {error}")).ok()?;
-    Some(Runtime::load(&path, Some(2)).unwrap_or_else(|error| panic!("{error}")))
-}
+use support::{agrees_with_rten, conforms, runtime};
 
 fn backend(precision: Precision) -> Option<WholeGraph> {
     Some(WholeGraph::new(runtime()?, Device::Cpu, precision).unwrap_or_else(|error| panic!("{error}")))
@@ -56,19 +49,13 @@ fn backend(precision: Precision) -> Option<WholeGraph> {
 #[test]
 fn it_conforms() {
     let Some(backend) = backend(Precision::F32) else { return };
-    let report = check(&backend, &Suite::default());
-    println!("{report}");
-    report.assert();
+    conforms(&backend);
 }
 
 #[test]
 fn it_agrees_with_rten() {
     let Some(backend) = backend(Precision::F32) else { return };
-    let report = agree(&backend, &Driven::new(Rten::new(Some(2))), 500);
-    println!("{report}");
-    report.assert();
-    let passed: usize = report.sections.iter().map(|section| section.passed).sum();
-    assert!(passed > 600, "{report}");
+    agrees_with_rten(&backend);
 }
 
 fn program(text: &str) -> Verified {

@@ -48,17 +48,13 @@ fn backend(words: &[&str]) -> Result<Box<dyn Backend>, String> {
         #[cfg(feature = "ort")]
         ["ort", device, precision] => {
             use irc::{
-                backends::ort::{Device, Ort, Precision, WholeGraph, runtime::Runtime},
+                backends::ort::Device,
                 ort::{Target, library_or_setup},
             };
-            let (device, precision): (Device, Precision) = (device.parse()?, precision.parse()?);
+            let (device, precision) = (device.parse()?, precision.parse()?);
             let target = if device == Device::Cpu { Target::Cpu } else { Target::Cuda };
             let library = library_or_setup(target, &mut |_| {}).map_err(|error| error.to_string())?;
-            let runtime = Runtime::load(&library, None).map_err(|error| error.to_string())?;
-            Ok(match (device, precision) {
-                (Device::Cpu, Precision::F32) => Box::new(Driven::new(Ort::new(runtime, None).map_err(|error| error.to_string())?)),
-                _ => Box::new(WholeGraph::new(runtime, device, precision).map_err(|error| error.to_string())?),
-            })
+            irc::ort::backend(&library, None, device, precision, false).map_err(|error| error.to_string())
         }
         _ => Err(format!("this version of irc has no engine for `{}`", words.join(" "))),
     }

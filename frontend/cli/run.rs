@@ -6,7 +6,7 @@ use std::{
 };
 
 #[cfg(feature = "ort")]
-use irc_backends::ort::{Device, Ort, Precision, WholeGraph, runtime::Runtime};
+use irc_backends::ort::Device;
 use irc_backends::{Backend, Event, Report, cancel::Cancel, execute::Driven, host::Functions, reference::Reference, rten::Rten};
 use irc_ir::{
     code::Code,
@@ -152,12 +152,7 @@ fn ort(args: &RunArgs, device: Device) -> Outcome<Box<dyn Backend>> {
             library.path.clone()
         }
     };
-    let runtime = Runtime::load(&path, threads)?;
-    let precision = args.precision.unwrap_or_default();
-    if args.whole_graph || device != Device::Cpu || precision != Precision::F32 {
-        return Ok(Box::new(WholeGraph::new(runtime, device, precision)?));
-    }
-    Ok(Box::new(Driven::new(Ort::new(runtime, threads)?)))
+    Ok(crate::ort::backend(&path, threads, device, args.precision.unwrap_or_default(), args.whole_graph)?)
 }
 
 /// A run may take long: that its results have no place to go to is said before.
