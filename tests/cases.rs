@@ -153,7 +153,7 @@ fn planned() {
     check_folder("plan", |source| {
         let program = right(source);
         // As for an engine that makes edits, where the case is about them.
-        let target = Target { edits: source.text.starts_with("// Edits") };
+        let target = Target { edits: source.text.starts_with("// Edits"), ..Target::default() };
         schedule::render(&program, &irc::passes::schedule(&program, &target).expect("it has neither loops nor extends"))
     });
 }

@@ -99,7 +99,7 @@ impl Driven {
     fn run_until(&self, program: &Verified, models: &Handles, host: &mut dyn Host, cancel: &Cancel) -> Result<Outcome, Diagnostic> {
         let start = Instant::now();
         let caps = self.engine.caps();
-        let schedule = irc_passes::schedule(program, &Target { edits: caps.edits })?;
+        let schedule = irc_passes::schedule(program, &target(&caps))?;
         check_functions(program, host)?;
         let mut ready = BTreeMap::new();
         for step in &schedule.steps {
@@ -119,6 +119,11 @@ impl Driven {
         outcome.report.total_time = start.elapsed();
         Ok(outcome)
     }
+}
+
+/// What a schedule may count on, for an engine that can do this.
+pub fn target(caps: &Caps) -> Target {
+    Target { edits: caps.edits, chunk: caps.chunk, min_rows: caps.min_rows, ..Target::default() }
 }
 
 /// A value of a model for the tokens of one lane, flat; or, for scores and pattern, [batch, heads, length, length].

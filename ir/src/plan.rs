@@ -1,5 +1,7 @@
 //! How a program is going to be run, as plain data: which stages of which models, for which rows, in which order.
 
+use std::ops::Range;
+
 use crate::{graph::NodeId, model::HookId, types::Name};
 
 /// A lane of a [`Schedule`].
@@ -15,7 +17,8 @@ impl LaneId {
 
 /// The rows of one or more forwards that are the same so far: a node of a tree that branches where writes differ.
 ///
-/// A lane begins at the stage of its writes and takes what it needs of earlier stages from its parent.
+/// A lane begins at the stage of its writes and takes what it needs of earlier stages from its parent; of earlier positions, too,
+/// where the model is causal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Lane {
     /// The program's name for the model.
@@ -30,6 +33,8 @@ pub struct Lane {
     pub parent: Option<LaneId>,
     /// The stage that it begins with.
     pub stage: usize,
+    /// The position that it begins with: before it, all values are those of its parent. 0 where there is no parent.
+    pub first: usize,
     /// The hooks that are set in that stage, in their order.
     pub writes: Vec<Write>,
 }
@@ -102,7 +107,7 @@ impl Operand {
 }
 
 /// A hook whose value the program asks for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Capture {
     /// Of which lane.
     pub lane: LaneId,
@@ -110,6 +115,8 @@ pub struct Capture {
     pub hook: HookId,
     /// The value of the program that it is.
     pub value: NodeId,
+    /// Which positions of each sequence it shows; all of them for scores and pattern.
+    pub positions: Range<usize>,
 }
 
 /// A stage of a model, run for some lanes at once: their tokens travel as one flat batch.
@@ -121,6 +128,8 @@ pub struct StageStep {
     pub stage: usize,
     /// For which lanes. All of them set the same hooks in this stage.
     pub lanes: Vec<LaneId>,
+    /// For each of them, the positions of its sequences that are computed, none of which its parent has.
+    pub positions: Vec<Range<usize>>,
     /// The values that the stage takes from earlier stages; and the model's token ids, if it looks at them.
     pub inputs: Vec<NodeId>,
     /// The values that later stages take from it.

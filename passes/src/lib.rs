@@ -5,4 +5,4 @@ pub mod rule;
 pub mod schedule;
 mod values;
 
-pub use schedule::{Target, schedule};
+pub use schedule::{Strategy, Target, schedule};

@@ -31,9 +31,47 @@ use crate::{
 /// What a schedule may count on.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Target {
+    /// What it may do to save work.
+    pub strategy: Strategy,
+    /// Tokens of a flat batch that the engine likes best; longer ones are cut. 0 is no limit.
+    pub chunk: usize,
+    /// The fewest rows of a matrix; shorter batches are padded.
+    pub min_rows: usize,
     /// Whether the engine edits values where it computes them ([`Edit`](irc_ir::plan::Edit)). Otherwise they are read, changed
     /// on the host and given back, which costs an engine nothing that stops and goes on anywhere.
     pub edits: bool,
+}
+
+/// What a schedule does to save work. Nothing of it changes a bit of any result; each can be left out to see what it is worth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Strategy {
+    /// Only stages run that something needs.
+    pub live: bool,
+    /// Forwards with the same tokens and the same writes so far are one.
+    pub share: bool,
+    /// So are forwards whose tokens begin alike, as far as they do, in a causal model.
+    pub prefixes: bool,
+    /// In a causal model, a write changes only positions from where it changes its hook: the others are not computed again. What
+    /// changes nothing is dropped.
+    pub cone: bool,
+    /// Only positions are computed that something needs.
+    pub positions: bool,
+    /// All rows that are ready for a stage travel as one flat batch.
+    pub batch: bool,
+}
+
+impl Strategy {
+    /// Each forward pass alone, whole, from its first stage to its last: what runs when a program is run as it is written.
+    pub const AS_WRITTEN: Strategy = Strategy { live: false, share: false, prefixes: false, cone: false, positions: false, batch: false };
+    /// What graphs of whole programs are made of: rows of whole sequences.
+    pub const WHOLE_SEQUENCES: Strategy = Strategy { live: true, share: true, prefixes: false, cone: false, positions: false, batch: true };
+}
+
+impl Default for Strategy {
+    /// Everything.
+    fn default() -> Strategy {
+        Strategy { live: true, share: true, prefixes: true, cone: true, positions: true, batch: true }
+    }
 }
 
 /// The schedule of a verified program.
@@ -134,7 +172,7 @@ impl Lanes<'_> {
                 let edit = |hook: HookId| self.edits.then(|| edit(self.program, self.values, forward, hook)).flatten();
                 let writes = place.key().3.iter().map(|&(hook, value)| Write { hook, value, edit: edit(hook) }).collect();
                 let Base { model, tokens, batch, length } = self.values.bases[forward.base].clone();
-                self.lanes.push(Lane { model, tokens, batch, length, parent, stage, writes });
+                self.lanes.push(Lane { model, tokens, batch, length, parent, stage, first: 0, writes });
                 *place.insert(next)
             }
         }
@@ -449,11 +487,15 @@ impl<'a> Order<'a> {
             groups.entry(key).or_default().push(lane);
         }
         for ((_, inputs, outputs), lanes) in groups {
-            let captures = lanes
-                .iter()
-                .flat_map(|&lane| self.tasks[&(lane, stage)].captures.iter().map(move |&(hook, value)| Capture { lane, hook, value }));
+            let captures = lanes.iter().flat_map(|&lane| {
+                let positions = 0..self.lanes.lanes[lane.index()].length;
+                let captures = self.tasks[&(lane, stage)].captures.iter();
+                captures.map(move |&(hook, value)| Capture { lane, hook, value, positions: positions.clone() })
+            });
             let captures = captures.collect();
-            self.steps.push(Step::Stage(StageStep { model: model.clone(), stage, lanes: lanes.clone(), inputs, outputs, captures }));
+            let positions = lanes.iter().map(|lane| 0..self.lanes.lanes[lane.index()].length).collect();
+            let model = model.clone();
+            self.steps.push(Step::Stage(StageStep { model, stage, lanes: lanes.clone(), positions, inputs, outputs, captures }));
             for lane in lanes {
                 for item in self.served(Item::Task(lane, stage)) {
                     self.release(item);

@@ -34,7 +34,8 @@ pub struct Chains {
 impl Chains {
     /// The writes of its lanes, and how many of them an engine can make.
     pub fn counts(&self) -> [usize; 2] {
-        let schedule = schedule(&self.program.verified(), &Target { edits: true }).unwrap_or_else(|error| panic!("{error}"));
+        let schedule =
+            schedule(&self.program.verified(), &Target { edits: true, ..Target::default() }).unwrap_or_else(|error| panic!("{error}"));
         let writes = || schedule.lanes.iter().flat_map(|lane| &lane.writes);
         [writes().count(), writes().filter(|write| write.edit.is_some()).count()]
     }

@@ -30,7 +30,7 @@ use irc_ir::{
     types::{DType, Name, Type},
     verify::Verified,
 };
-use irc_passes::Target;
+use irc_passes::{Strategy, Target};
 use ort::{
     memory::MemoryInfo,
     session::builder::{GraphOptimizationLevel, PrepackedWeights},
@@ -198,7 +198,7 @@ impl Backend for WholeGraph {
 impl WholeGraph {
     fn run_until(&self, program: &Verified, models: &Handles, host: &mut dyn Host, cancel: &Cancel) -> Result<Outcome, Diagnostic> {
         let start = Instant::now();
-        let schedule = irc_passes::schedule(program, &Target::default())?;
+        let schedule = irc_passes::schedule(program, &Target { strategy: Strategy::WHOLE_SEQUENCES, ..Target::default() })?;
         check_functions(program, host)?;
         for step in &schedule.steps {
             if let Step::Stage(step) = step {

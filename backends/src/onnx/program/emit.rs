@@ -16,7 +16,7 @@ use irc_ir::{
     types::{Name, Type},
     verify::{Verified, verify},
 };
-use irc_passes::Target;
+use irc_passes::{Strategy, Target};
 
 use super::{Port, Splice, stage_values};
 use crate::{
@@ -55,7 +55,7 @@ pub struct ProgramModel {
 /// parts of saves have one name. E4001 if a list has more than 4,096 values. E0012 if a weight is missing.
 pub fn program_model(program: &Verified, models: &Handles) -> Result<ProgramModel, Diagnostic> {
     let (program, logs) = without_logs(program)?;
-    let schedule = irc_passes::schedule(&program, &Target::default())?;
+    let schedule = irc_passes::schedule(&program, &Target { strategy: Strategy::WHOLE_SEQUENCES, ..Target::default() })?;
     let outputs = outputs(&program, &schedule)?;
     let names: Vec<String> = outputs.iter().map(|(_, name)| name.clone()).collect();
     let inputs = inputs(&program, &schedule, &names);
