@@ -21,24 +21,55 @@ pub(crate) struct AttentionStage {
     rotary: Option<Arc<Rotary>>,
 }
 
-/// A lane in the flat batch: `batch` sequences of `length` tokens from `start` on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A lane in the flat batch: of `batch` sequences the tokens at `positions`, from `start` on, sequence by sequence.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Span {
     pub(crate) start: usize,
     pub(crate) batch: usize,
+    pub(crate) positions: Range<usize>,
+    /// All positions of a sequence.
     pub(crate) length: usize,
+    /// Of an attention stage, where the keys are: parts of [`Request::keys`] and positions in them, from position 0 on.
+    pub(crate) keys: Vec<(usize, Range<usize>)>,
 }
 
 impl Span {
-    pub(crate) fn tokens(self) -> Range<usize> {
-        self.start..self.start + self.batch * self.length
+    /// The number of its tokens.
+    pub(crate) fn count(&self) -> usize {
+        self.batch * self.positions.len()
     }
 
-    fn rows(self) -> impl Iterator<Item = Row> {
+    pub(crate) fn tokens(&self) -> Range<usize> {
+        self.start..self.start + self.count()
+    }
+
+    /// The sequences, with keys at these tokens of the flat keys.
+    fn rows<'a>(&'a self, parts: &'a [KeyRange]) -> impl Iterator<Item = Row> + 'a {
         (0..self.batch).map(move |at| {
-            let tokens = self.start + at * self.length..self.start + (at + 1) * self.length;
-            Row { queries: tokens.clone(), first_position: 0, keys: vec![tokens] }
+            let start = self.start + at * self.positions.len();
+            let keys = self.keys.iter().map(|(part, positions)| parts[*part].tokens(at, positions)).collect();
+            Row { queries: start..start + self.positions.len(), first_position: self.positions.start, keys }
         })
+    }
+}
+
+/// Where the keys and values of some positions of a lane are in the flat keys and values.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct KeyRange {
+    pub(crate) start: usize,
+    pub(crate) batch: usize,
+    pub(crate) positions: Range<usize>,
+}
+
+impl KeyRange {
+    fn count(&self) -> usize {
+        self.batch * self.positions.len()
+    }
+
+    /// The tokens of some positions of a sequence.
+    fn tokens(&self, sequence: usize, positions: &Range<usize>) -> Range<usize> {
+        let start = self.start + sequence * self.positions.len() + positions.start - self.positions.start;
+        start..start + positions.len()
     }
 }
 
@@ -53,13 +84,25 @@ pub(crate) enum HookTensor {
 /// What a run of the stage is asked for, and what was set.
 pub(crate) struct Request<'a> {
     pub(crate) lanes: &'a [Span],
-    /// q, k and v before rotary, flat.
-    pub(crate) inputs: [Option<&'a Tensor>; 3],
-    /// Hooks that were set, for all lanes.
+    /// Where keys and values of each part are in flat tensors.
+    pub(crate) keys: &'a [KeyRange],
+    /// q before rotary, flat.
+    pub(crate) queries: Option<&'a Tensor>,
+    /// k and v before rotary, one tensor a part, with whether that is the value at the hook already.
+    pub(crate) keys_and_values: [Option<Vec<(Tensor, bool)>>; 2],
+    /// Hooks that were set, for all lanes; not k and v.
     pub(crate) written: BTreeMap<HookId, HookTensor>,
     /// Hooks that are wanted. For scores and pattern, of some lanes only.
     pub(crate) wanted: BTreeMap<HookId, Vec<bool>>,
     pub(crate) cancel: &'a Cancel,
+}
+
+/// Which of queries, keys and values a stage looks at for some hooks, while others are set.
+pub(crate) fn looks(hooks: &model::Attention, wanted: &dyn Fn(HookId) -> bool, set: &dyn Fn(HookId) -> bool) -> [bool; 3] {
+    let z = wanted(hooks.z) && !set(hooks.z);
+    let pattern = (z || wanted(hooks.pattern)) && !set(hooks.pattern);
+    let scores = (pattern || wanted(hooks.scores)) && !set(hooks.scores);
+    [scores || wanted(hooks.q), scores || wanted(hooks.k), z || wanted(hooks.v)]
 }
 
 impl AttentionStage {
@@ -79,25 +122,26 @@ impl AttentionStage {
         AttentionStage { shape: shape.clone(), kernel, rotary }
     }
 
-    /// Computes the wanted hooks. Reading scores or pattern of a lane changes no bit of its z, nor does anything in another
-    /// lane.
+    /// Computes the wanted hooks: q and z for the tokens of the lanes, k and v for those of the keys. Reading scores or pattern
+    /// of a lane changes no bit of its z, nor does anything in another lane.
     pub(crate) fn run(&self, request: &Request<'_>) -> Result<BTreeMap<HookId, HookTensor>, Diagnostic> {
         let hooks = &self.shape;
         let kernel = self.kernel.clone().with_cancel(request.cancel);
         let given = |hook: HookId| request.written.get(&hook);
-        let wants = |hook: HookId| request.wanted.contains_key(&hook) && given(hook).is_none();
+        let asked = |hook: HookId| request.wanted.contains_key(&hook);
+        let wants = |hook: HookId| asked(hook) && given(hook).is_none();
         let lanes_of = |hook: HookId, lane: usize| request.wanted.get(&hook).is_some_and(|lanes| lanes[lane]);
         let mut values = request.written.clone();
 
-        // What needs what, from the end.
         let z = wants(hooks.z);
         let pattern = z && given(hooks.pattern).is_none() || wants(hooks.pattern);
         let scores = pattern && given(hooks.scores).is_none() || wants(hooks.scores);
-        let q = (scores || wants(hooks.q)).then(|| self.queries_or_keys(request, hooks.q, 0)).transpose()?;
-        let k = (scores || wants(hooks.k)).then(|| self.queries_or_keys(request, hooks.k, 1)).transpose()?;
-        let v = (z || wants(hooks.v)).then(|| self.values(request)).transpose()?;
+        let [q, k, v] = looks(hooks, &asked, &|hook| given(hook).is_some());
+        let q = q.then(|| self.queries(request)).transpose()?;
+        let k = k.then(|| self.keys(request)).transpose()?;
+        let v = v.then(|| self.values(request)).transpose()?;
 
-        let tokens: usize = request.lanes.iter().map(|lane| lane.tokens().len()).sum();
+        let tokens: usize = request.lanes.iter().map(Span::count).sum();
         let heads = self.kernel.heads;
         let mut mixed = vec![0.0; if z { tokens * heads.heads * heads.head_dim } else { 0 }];
         let by_parts = [hooks.scores, hooks.pattern].iter().any(|hook| given(*hook).is_some());
@@ -107,10 +151,13 @@ impl AttentionStage {
         for (at, lane) in request.lanes.iter().enumerate() {
             let shown = lanes_of(hooks.scores, at) || lanes_of(hooks.pattern, at);
             if !by_parts && !shown {
-                whole_rows.extend(lane.rows());
+                whole_rows.extend(lane.rows(request.keys));
                 all_scores.push(empty());
                 all_patterns.push(empty());
                 continue;
+            }
+            if lane.positions != (0..lane.length) {
+                return Err(failed("scores and pattern are of whole sequences"));
             }
             let square = [lane.batch, heads.heads, lane.length, lane.length];
             let each = heads.heads * lane.length * lane.length;
@@ -119,7 +166,7 @@ impl AttentionStage {
                 None => {
                     let mut out = vec![0.0; lane.batch * each];
                     if scores {
-                        for (row, out) in lane.rows().zip(out.chunks_exact_mut(each.max(1))) {
+                        for (row, out) in lane.rows(request.keys).zip(out.chunks_exact_mut(each.max(1))) {
                             kernel.scores(floats(&q)?, floats(&k)?, &row, out).map_err(failed)?;
                         }
                     }
@@ -130,14 +177,14 @@ impl AttentionStage {
             match given(hooks.pattern) {
                 Some(written) => scored = lane_values(written, at)?.to_vec(),
                 None if pattern => {
-                    for (row, out) in lane.rows().zip(scored.chunks_exact_mut(each.max(1))) {
+                    for (row, out) in lane.rows(request.keys).zip(scored.chunks_exact_mut(each.max(1))) {
                         kernel.pattern(&row, out).map_err(failed)?;
                     }
                 }
                 None => {}
             }
             if z {
-                for (row, pattern) in lane.rows().zip(scored.chunks_exact(each.max(1))) {
+                for (row, pattern) in lane.rows(request.keys).zip(scored.chunks_exact(each.max(1))) {
                     kernel.mix(pattern, floats(&v)?, &row, &mut mixed).map_err(failed)?;
                 }
             }
@@ -163,36 +210,62 @@ impl AttentionStage {
         Ok(values)
     }
 
-    /// Queries (0) or keys (1) after rotary, [N, heads, size].
-    fn queries_or_keys(&self, request: &Request<'_>, hook: HookId, which: usize) -> Result<Tensor, Diagnostic> {
-        if let Some(HookTensor::Flat(written)) = request.written.get(&hook) {
+    /// Queries after rotary, [N, heads, size].
+    fn queries(&self, request: &Request<'_>) -> Result<Tensor, Diagnostic> {
+        if let Some(HookTensor::Flat(written)) = request.written.get(&self.shape.q) {
             return Ok(written.clone());
         }
-        let heads = if which == 0 { self.kernel.heads.heads } else { self.kernel.heads.kv_heads };
-        let size = self.kernel.heads.head_dim;
-        let input = input(request, which)?;
-        let Some(rotary) = &self.rotary else { return Ok(input.reshaped([input.shape()[0], heads, size])) };
-        let mut turned = input.clone().into_values::<f32>().ok_or_else(|| failed("attention takes f32"))?;
-        let mut positions = vec![];
-        for lane in request.lanes {
-            (0..lane.batch).for_each(|_| positions.extend(0..lane.length as u32));
-        }
-        rotary.rotate(&mut turned, heads, size, &positions).map_err(failed)?;
-        Ok(Tensor::new([positions.len(), heads, size], turned))
+        let input = request.queries.ok_or_else(lacks_an_input)?;
+        let spans = request.lanes.iter().map(|lane| (lane.batch, lane.positions.clone()));
+        self.turned(input.clone(), self.kernel.heads.heads, spans)
     }
 
-    /// Values, [N, kv_heads, size].
-    fn values(&self, request: &Request<'_>) -> Result<Tensor, Diagnostic> {
-        if let Some(HookTensor::Flat(written)) = request.written.get(&self.shape.v) {
-            return Ok(written.clone());
+    /// Keys after rotary, [M, kv_heads, size].
+    fn keys(&self, request: &Request<'_>) -> Result<Tensor, Diagnostic> {
+        let parts = request.keys_and_values[0].as_ref().ok_or_else(lacks_an_input)?;
+        let (heads, size) = (self.kernel.heads.kv_heads, self.kernel.heads.head_dim);
+        let span = |part: &KeyRange| (part.batch, part.positions.clone());
+        if parts.iter().all(|(_, finished)| !finished) {
+            let all: Vec<Tensor> = parts.iter().map(|(tensor, _)| tensor.clone()).collect();
+            return self.turned(joined(&all, heads * size), heads, request.keys.iter().map(span));
         }
-        let input = input(request, 2)?;
-        Ok(input.reshaped([input.shape()[0], self.kernel.heads.kv_heads, self.kernel.heads.head_dim]))
+        let turned = parts.iter().zip(request.keys).map(|((tensor, finished), part)| match finished {
+            true => Ok(tensor.reshaped([part.count(), heads, size])),
+            false => self.turned(tensor.clone(), heads, [span(part)].into_iter()),
+        });
+        Ok(Tensor::joined(&turned.collect::<Result<Vec<_>, _>>()?))
+    }
+
+    /// Values, [M, kv_heads, size].
+    fn values(&self, request: &Request<'_>) -> Result<Tensor, Diagnostic> {
+        let parts = request.keys_and_values[1].as_ref().ok_or_else(lacks_an_input)?;
+        let (heads, size) = (self.kernel.heads.kv_heads, self.kernel.heads.head_dim);
+        let parts = parts.iter().zip(request.keys).map(|((tensor, _), part)| tensor.reshaped([part.count(), heads, size]));
+        let parts: Vec<Tensor> = parts.collect();
+        Ok(if parts.is_empty() { Tensor::new([0, heads, size], Vec::<f32>::new()) } else { Tensor::joined(&parts) })
+    }
+
+    /// Tokens as [tokens, heads, size], turned by their positions where the model does that.
+    fn turned(&self, tensor: Tensor, heads: usize, spans: impl Iterator<Item = (usize, Range<usize>)>) -> Result<Tensor, Diagnostic> {
+        let (count, size) = (tensor.shape()[0], self.kernel.heads.head_dim);
+        let Some(rotary) = &self.rotary else { return Ok(tensor.reshaped([count, heads, size])) };
+        let mut turned = tensor.into_values::<f32>().ok_or_else(|| failed("attention takes f32"))?;
+        let mut places = vec![];
+        for (batch, positions) in spans {
+            (0..batch).for_each(|_| places.extend(positions.clone().map(|position| position as u32)));
+        }
+        rotary.rotate(&mut turned, heads, size, &places).map_err(failed)?;
+        Ok(Tensor::new([count, heads, size], turned))
     }
 }
 
-fn input<'a>(request: &Request<'a>, which: usize) -> Result<&'a Tensor, Diagnostic> {
-    request.inputs[which].ok_or_else(|| failed("attention lacks an input that it needs"))
+/// Flat tensors [tokens, …] one after the other; of none, nothing with `width` elements a token.
+fn joined(parts: &[Tensor], width: usize) -> Tensor {
+    if parts.is_empty() { Tensor::new([0, width], Vec::<f32>::new()) } else { Tensor::joined(parts) }
+}
+
+fn lacks_an_input() -> Diagnostic {
+    failed("attention lacks an input that it needs")
 }
 
 fn floats(tensor: &Option<Tensor>) -> Result<&[f32], Diagnostic> {

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Range,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -13,32 +14,32 @@ use irc_ir::{
     diagnostic::Diagnostic,
     eval::Value,
     graph::NodeId,
-    model::{HookId, ModelSpec, StageKind},
-    op::Op,
-    plan::{LaneId, Schedule, StageStep, Step},
+    model::StageKind,
+    plan::{LaneId, Schedule, Step},
     tensor::Tensor,
-    types::{Name, Type},
+    types::Name,
     verify::Verified,
 };
 
-use irc_passes::Target;
+use irc_passes::{Strategy, Target};
 
 use crate::{
     Backend, Caps, Engine, Handle, Handles, LoadedModel, Outcome,
-    attention_stage::{AttentionStage, HookTensor, Request, Span},
+    attention_stage::AttentionStage,
     cancel::Cancel,
-    edit::Edit,
     failed, handle_of,
     host::{Host, check_functions},
-    positionwise::FlatBatch,
-    steps::{check_ids, evaluate, perform},
+    steps::{evaluate, perform},
 };
+
+mod stages;
 
 /// The backend that runs schedules on an engine.
 pub struct Driven {
     engine: Box<dyn Engine>,
     /// The engine, without its version.
     name: String,
+    strategy: Strategy,
     loaded: Mutex<Vec<(Handle, Arc<Ready>)>>,
 }
 
@@ -53,7 +54,18 @@ impl Driven {
     /// A backend on an engine.
     pub fn new(engine: impl Engine + 'static) -> Driven {
         let name = engine.caps().engine.split(' ').next().unwrap_or_default().to_owned();
-        Driven { engine: Box::new(engine), name, loaded: Mutex::default() }
+        Driven { engine: Box::new(engine), name, strategy: Strategy::default(), loaded: Mutex::default() }
+    }
+
+    /// With schedules that leave out some of what saves work, to see what it is worth. No bit of a result changes.
+    pub fn with_strategy(self, strategy: Strategy) -> Driven {
+        Driven { strategy, ..self }
+    }
+
+    /// What its schedules count on.
+    pub fn target(&self) -> Target {
+        let Caps { chunk, min_rows, edits, .. } = self.engine.caps();
+        Target { strategy: self.strategy, chunk, min_rows, edits, ..Target::default() }
     }
 
     /// Makes a model ready to run, unless it is already.
@@ -99,7 +111,7 @@ impl Driven {
     fn run_until(&self, program: &Verified, models: &Handles, host: &mut dyn Host, cancel: &Cancel) -> Result<Outcome, Diagnostic> {
         let start = Instant::now();
         let caps = self.engine.caps();
-        let schedule = irc_passes::schedule(program, &target(&caps))?;
+        let schedule = irc_passes::schedule(program, &self.target())?;
         check_functions(program, host)?;
         let mut ready = BTreeMap::new();
         for step in &schedule.steps {
@@ -121,13 +133,20 @@ impl Driven {
     }
 }
 
-/// What a schedule may count on, for an engine that can do this.
-pub fn target(caps: &Caps) -> Target {
-    Target { edits: caps.edits, chunk: caps.chunk, min_rows: caps.min_rows, ..Target::default() }
+/// A value of a model for some positions of a lane: [batch * positions, …], sequence by sequence.
+struct LaneValue {
+    batch: usize,
+    positions: Range<usize>,
+    tensor: Tensor,
 }
 
-/// A value of a model for the tokens of one lane, flat; or, for scores and pattern, [batch, heads, length, length].
-type LaneValue = Tensor;
+impl LaneValue {
+    /// Some of its positions of a sequence.
+    fn part(&self, sequence: usize, positions: &Range<usize>) -> Tensor {
+        let start = sequence * self.positions.len() + positions.start.saturating_sub(self.positions.start);
+        self.tensor.part(start..start + positions.len())
+    }
+}
 
 /// The state of a program that is being run.
 struct Execution<'a> {
@@ -179,22 +198,18 @@ impl<'a> Execution<'a> {
 
     /// Counts how often values are going to be used, so that each goes with its last use.
     fn count_uses(&mut self) {
-        let graph = self.program.graph();
-        for step in &self.schedule.steps {
+        let (graph, schedule) = (self.program.graph(), self.schedule);
+        for step in &schedule.steps {
             match step {
                 Step::Host(id) => graph.node(*id).operands.iter().for_each(|operand| self.count_use(*operand)),
                 Step::Effect(at) => graph.effects[*at].uses().for_each(|used| self.count_use(used)),
+                Step::Join(join) => {
+                    join.pieces.iter().for_each(|(lane, _)| *self.lane_uses.entry((*lane, join.node)).or_default() += 1);
+                }
                 Step::Stage(step) => {
-                    for &lane in &step.lanes {
-                        for &input in &step.inputs {
-                            if is_given(&self.program.models()[&step.model], input) {
-                                continue;
-                            }
-                            let key = (self.origin(step, lane, input), input);
-                            *self.lane_uses.entry(key).or_default() += 1;
-                        }
-                        self.host_values(step, lane).for_each(|value| self.uses[value.index()] += 1);
-                    }
+                    let taken = self.taken(step);
+                    taken.lanes.into_iter().for_each(|key| *self.lane_uses.entry(key).or_default() += 1);
+                    taken.values.into_iter().for_each(|value| self.uses[value.index()] += 1);
                 }
             }
         }
@@ -209,21 +224,6 @@ impl<'a> Execution<'a> {
         self.schedule.values[node.index()]
     }
 
-    /// The lane that made an input of a stage.
-    fn origin(&self, step: &StageStep, lane: LaneId, input: NodeId) -> LaneId {
-        self.schedule.lane_at(lane, self.program.models()[&step.model].stage_of(input))
-    }
-
-    /// The values of the program that a lane takes in a stage: what is written, and the tokens.
-    fn host_values(&self, step: &StageStep, lane: LaneId) -> impl Iterator<Item = NodeId> + use<> {
-        let info = &self.schedule.lanes[lane.index()];
-        let writes = info.writes.iter().filter(|_| info.stage == step.stage);
-        let written: Vec<NodeId> = writes.flat_map(|write| write.operands()).collect();
-        let looks = step.inputs.iter().any(|input| is_given(&self.program.models()[&step.model], *input));
-        let tokens = if looks { info.tokens } else { None };
-        written.into_iter().chain(tokens)
-    }
-
     fn run(&mut self, host: &mut dyn Host) -> Result<(), Diagnostic> {
         let schedule = self.schedule;
         for step in &schedule.steps {
@@ -234,6 +234,7 @@ impl<'a> Execution<'a> {
                     self.store(*id, value);
                 }
                 Step::Effect(at) => self.effect(*at, host)?,
+                Step::Join(join) => self.join(join)?,
                 Step::Stage(step) => self.stage(step)?,
             }
             if self.outcome.stopped.is_some() {
@@ -284,232 +285,4 @@ impl<'a> Execution<'a> {
     fn take_tensor(&mut self, id: NodeId) -> Result<Tensor, Diagnostic> {
         self.take(id)?.into_tensor().ok_or_else(|| failed(format!("{id:?} is not a tensor")))
     }
-
-    fn stage(&mut self, step: &StageStep) -> Result<(), Diagnostic> {
-        let spec = self.program.models()[&step.model].clone();
-        let ready = self.ready[&step.model].clone();
-        let spans = self.spans(step);
-        let mut inputs = BTreeMap::new();
-        for &input in step.inputs.iter().filter(|input| !is_given(&spec, **input)) {
-            let parts =
-                step.lanes.iter().map(|&lane| self.take_lane(self.origin(step, lane, input), input)).collect::<Result<Vec<_>, _>>()?;
-            inputs.insert(input, Tensor::joined(&parts));
-        }
-        let writes = self.writes(step, &spec)?;
-        match &ready.attention[step.stage] {
-            Some(attention) => self.attention(step, &spec, attention, &spans, inputs, writes),
-            None => self.positionwise(step, &spec, &*ready.model, &spans, inputs, writes),
-        }
-    }
-
-    /// Where each lane's tokens are in the flat batch.
-    fn spans(&self, step: &StageStep) -> Vec<Span> {
-        let mut start = 0;
-        let span = |lane: &LaneId| {
-            let info = &self.schedule.lanes[lane.index()];
-            let span = Span { start, batch: info.batch, length: info.length };
-            start += info.batch * info.length;
-            span
-        };
-        step.lanes.iter().map(span).collect()
-    }
-
-    fn take_lane(&mut self, lane: LaneId, node: NodeId) -> Result<Tensor, Diagnostic> {
-        let key = (lane, node);
-        let uses = self.lane_uses.entry(key).or_insert(1);
-        *uses -= 1;
-        let value = if *uses == 0 { self.lanes.remove(&key) } else { self.lanes.get(&key).cloned() };
-        value.ok_or_else(|| failed(format!("the schedule uses node {node:?} of lane {} before it is there", lane.index())))
-    }
-
-    /// What the lanes of a stage make of hooks where they are computed, by the node of the hook.
-    fn edits(&mut self, step: &StageStep, spec: &ModelSpec, spans: &[Span]) -> Result<BTreeMap<NodeId, Edit>, Diagnostic> {
-        let mut edits: BTreeMap<HookId, Vec<Edit>> = BTreeMap::new();
-        for &lane in &step.lanes {
-            let info = &self.schedule.lanes[lane.index()];
-            for write in info.writes.iter().filter(|_| info.stage == step.stage) {
-                let Some(edit) = &write.edit else { continue };
-                let sizes = hook_sizes(spec, write.hook, info.batch, info.length)?;
-                let program = self.program;
-                edits.entry(write.hook).or_default().push(Edit::new(edit, program, &sizes, |value| self.take_tensor(value))?);
-            }
-        }
-        let rows: Vec<usize> = spans.iter().map(|span| span.tokens().len()).collect();
-        let joined = edits.into_iter().map(|(hook, edits)| {
-            let tail = &hook_sizes(spec, hook, 1, 1)?[2..];
-            Ok((spec.hook_info(hook).node, Edit::joined(&edits, &rows, tail)))
-        });
-        joined.collect()
-    }
-
-    /// What the lanes of a stage write, by hook: one tensor a lane.
-    fn writes(&mut self, step: &StageStep, spec: &ModelSpec) -> Result<BTreeMap<HookId, Vec<Tensor>>, Diagnostic> {
-        let mut writes: BTreeMap<HookId, Vec<Tensor>> = BTreeMap::new();
-        for &lane in &step.lanes {
-            let info = &self.schedule.lanes[lane.index()];
-            for write in info.writes.iter().filter(|write| info.stage == step.stage && write.edit.is_none()) {
-                let sizes = hook_sizes(spec, write.hook, info.batch, info.length)?;
-                let value = self.take_tensor(write.value)?.reshaped(sizes);
-                check_ids(self.program, spec, spec.hook_info(write.hook).node, &value, write.value)?;
-                writes.entry(write.hook).or_default().push(value);
-            }
-        }
-        Ok(writes)
-    }
-
-    fn positionwise(
-        &mut self,
-        step: &StageStep,
-        spec: &ModelSpec,
-        model: &dyn LoadedModel,
-        spans: &[Span],
-        mut known: BTreeMap<NodeId, Tensor>,
-        writes: BTreeMap<HookId, Vec<Tensor>>,
-    ) -> Result<(), Diagnostic> {
-        let tokens = spans.iter().map(|span| span.tokens().len()).sum();
-        self.model_inputs(step, spec, spans, &mut known)?;
-        for (hook, values) in writes {
-            let flat: Vec<Tensor> = values.iter().map(flatten).collect();
-            known.insert(spec.hook_info(hook).node, Tensor::joined(&flat));
-        }
-        let edits = self.edits(step, spec, spans)?;
-        let (caps, cancel) = (self.caps, self.cancel);
-        let mut batch = FlatBatch { spec, model, caps, cancel, tokens, known, edits, calls: 0, time: Default::default() };
-        let captured = step.captures.iter().map(|capture| spec.hook_info(capture.hook).node);
-        let wanted: Vec<NodeId> = step.outputs.iter().copied().chain(captured).collect();
-        batch.compute(&wanted)?;
-
-        let mut of_lanes = vec![];
-        for &output in &step.outputs {
-            let all = batch.get(output).ok_or_else(|| failed("the engine left an output out"))?;
-            of_lanes.extend(step.lanes.iter().zip(spans).map(|(lane, span)| ((*lane, output), all.part(span.tokens()))));
-        }
-        let mut captures = vec![];
-        for capture in &step.captures {
-            let all = batch.get(spec.hook_info(capture.hook).node).ok_or_else(|| failed("the engine left a hook out"))?;
-            let at = step.lanes.iter().position(|lane| *lane == capture.lane).unwrap_or(0);
-            captures.push((capture.value, all.part(spans[at].tokens())));
-        }
-        let report = &mut self.outcome.report;
-        report.engine_calls += batch.calls;
-        report.engine_time += batch.time;
-        report.token_stages += tokens;
-        self.keep(of_lanes);
-        captures.into_iter().for_each(|(value, tensor)| self.capture(value, tensor));
-        Ok(())
-    }
-
-    /// Positions, and token ids where the stage looks at them.
-    fn model_inputs(
-        &mut self,
-        step: &StageStep,
-        spec: &ModelSpec,
-        spans: &[Span],
-        known: &mut BTreeMap<NodeId, Tensor>,
-    ) -> Result<(), Diagnostic> {
-        for (id, node) in spec.graph().nodes().take_while(|(_, node)| matches!(node.op, Op::Input { .. })) {
-            let mut flat: Vec<i64> = vec![];
-            if matches!(&node.op, Op::Input { name, .. } if &**name == "positions") {
-                spans.iter().for_each(|span| (0..span.batch).for_each(|_| flat.extend(0..span.length as i64)));
-            } else if step.inputs.contains(&id) {
-                for lane in &step.lanes {
-                    let place = self.schedule.lanes[lane.index()].tokens.ok_or_else(|| failed("an applied module has no tokens"))?;
-                    let ids = self.take_tensor(place)?;
-                    check_ids(self.program, spec, id, &ids, place)?;
-                    flat.extend(ids.into_values::<i64>().ok_or_else(|| failed("token ids are i64"))?);
-                }
-            } else {
-                continue;
-            }
-            known.insert(id, Tensor::new([flat.len()], flat));
-        }
-        Ok(())
-    }
-
-    fn attention(
-        &mut self,
-        step: &StageStep,
-        spec: &ModelSpec,
-        attention: &AttentionStage,
-        spans: &[Span],
-        inputs: BTreeMap<NodeId, Tensor>,
-        writes: BTreeMap<HookId, Vec<Tensor>>,
-    ) -> Result<(), Diagnostic> {
-        let start = Instant::now();
-        let StageKind::Attention(shape) = &spec.stages()[step.stage].kind else { return Err(failed("not an attention stage")) };
-        let per_lane = |hook: HookId| hook == shape.scores || hook == shape.pattern;
-        let written = writes.into_iter().map(|(hook, values)| match per_lane(hook) {
-            true => (hook, HookTensor::PerLane(values)),
-            false => (hook, HookTensor::Flat(Tensor::joined(&values.iter().map(flatten).collect::<Vec<_>>()))),
-        });
-        let mut wanted: BTreeMap<HookId, Vec<bool>> = BTreeMap::new();
-        for &output in &step.outputs {
-            let hook = spec.hook_at(output).ok_or_else(|| failed("attention stages give hooks"))?;
-            wanted.insert(hook, vec![true; spans.len()]);
-        }
-        let lane_at = |lane: LaneId| step.lanes.iter().position(|other| *other == lane).unwrap_or(0);
-        for capture in &step.captures {
-            wanted.entry(capture.hook).or_insert_with(|| vec![false; spans.len()])[lane_at(capture.lane)] = true;
-        }
-        let inputs = shape.inputs.map(|input| inputs.get(&input));
-        let request = Request { lanes: spans, inputs, written: written.collect(), wanted, cancel: self.cancel };
-        let values = attention.run(&request)?;
-        self.outcome.report.attention_time += start.elapsed();
-
-        let of_lane = |hook: HookId, at: usize| match values.get(&hook) {
-            Some(HookTensor::Flat(all)) => Ok(all.part(spans[at].tokens())),
-            Some(HookTensor::PerLane(tensors)) => Ok(tensors[at].clone()),
-            None => Err(failed("attention left a hook out")),
-        };
-        let mut of_lanes = vec![];
-        for &output in &step.outputs {
-            for (at, &lane) in step.lanes.iter().enumerate() {
-                of_lanes.push(((lane, output), of_lane(spec.hook_at(output).unwrap_or(shape.z), at)?));
-            }
-        }
-        self.keep(of_lanes);
-        for capture in &step.captures {
-            self.capture(capture.value, of_lane(capture.hook, lane_at(capture.lane))?);
-        }
-        Ok(())
-    }
-
-    /// Keeps what later stages use.
-    fn keep(&mut self, of_lanes: Vec<((LaneId, NodeId), Tensor)>) {
-        for (key, tensor) in of_lanes {
-            if self.lane_uses.get(&key).is_some_and(|uses| *uses > 0) {
-                self.lanes.insert(key, tensor);
-            }
-        }
-    }
-
-    /// Gives a value of the program what was found at a hook, under the shape that it has there.
-    fn capture(&mut self, value: NodeId, tensor: Tensor) {
-        if let Type::Tensor(ty) = self.program.ty(value) {
-            let sizes: Vec<usize> = ty.shape.iter().filter_map(|dim| dim.as_usize()).collect();
-            self.store(value, Ok(Value::Tensor(tensor.reshaped(sizes))));
-        }
-    }
-}
-
-/// Whether an input of a stage is one of the model: what no lane makes.
-fn is_given(spec: &ModelSpec, input: NodeId) -> bool {
-    matches!(spec.graph().node(input).op, Op::Input { .. })
-}
-
-/// The sizes of a hook's value for a lane.
-fn hook_sizes(spec: &ModelSpec, hook: HookId, batch: usize, length: usize) -> Result<Vec<usize>, Diagnostic> {
-    let ty = spec.hook_type(hook).substitute(&|symbol| match symbol {
-        "B" => Some(batch.into()),
-        "T" => Some(length.into()),
-        _ => None,
-    });
-    ty.shape.iter().map(|dim| dim.as_usize().ok_or_else(|| failed(format!("`{}` has no size", spec.hook_info(hook).name)))).collect()
-}
-
-/// [batch, length, …] as [batch * length, …].
-fn flatten(tensor: &Tensor) -> Tensor {
-    let shape = tensor.shape();
-    let sizes: Vec<usize> = [shape[0] * shape[1]].into_iter().chain(shape[2..].iter().copied()).collect();
-    tensor.reshaped(sizes)
 }

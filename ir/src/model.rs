@@ -319,6 +319,14 @@ impl ModelSpec {
         }
     }
 
+    /// Whether a hook shows a number for every pair of positions: scores and pattern of attention.
+    pub fn is_square(&self, hook: HookId) -> bool {
+        match &self.stages[self.hook_info(hook).stage].kind {
+            StageKind::Attention(attention) => hook == attention.scores || hook == attention.pattern,
+            StageKind::Positionwise => false,
+        }
+    }
+
     /// The hook whose node this is.
     pub fn hook_at(&self, node: NodeId) -> Option<HookId> {
         match &self.graph.node(node).op {

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::{graph::NodeId, model::HookId, types::Name};
 
 /// A lane of a [`Schedule`].
@@ -138,11 +140,27 @@ pub struct StageStep {
     pub captures: Vec<Capture>,
 }
 
+/// Positions in their order, each range with the lane that has it.
+pub type Pieces = SmallVec<[(LaneId, Range<usize>); 2]>;
+
+/// A value of the program whose positions several lanes have computed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Joined {
+    /// The value of the program.
+    pub value: NodeId,
+    /// The node of the model that it is.
+    pub node: NodeId,
+    /// Its positions in their order, each range with the lane that has it.
+    pub pieces: Pieces,
+}
+
 /// One thing to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
     /// Run a stage.
     Stage(StageStep),
+    /// Put a value of the program together.
+    Join(Joined),
     /// Evaluate an operation on the host.
     Host(NodeId),
     /// Do an entry of the effect list.
@@ -162,6 +180,8 @@ pub struct Schedule {
     pub results: Vec<Option<NodeId>>,
     /// The forward passes that the program asks for, as a tool counts them that runs it as it is written.
     pub forwards: usize,
+    /// Writes that change nothing, and so are not made: the hook, and the value that it has anyway.
+    pub identities: Vec<(HookId, NodeId)>,
     /// Stages times lanes in which something is computed.
     pub stages_run: usize,
     /// Stages that those passes would run, each whole and alone, with the stages of applied modules.
@@ -170,18 +190,54 @@ pub struct Schedule {
 
 impl Schedule {
     /// [`lane_at`] of its lanes.
-    pub fn lane_at(&self, lane: LaneId, stage: usize) -> LaneId {
-        lane_at(&self.lanes, lane, stage)
+    pub fn lane_at(&self, lane: LaneId, stage: usize, position: usize) -> LaneId {
+        lane_at(&self.lanes, lane, stage, position).0
+    }
+
+    /// [`pieces`] of its lanes.
+    pub fn pieces(&self, lane: LaneId, stage: usize, positions: Range<usize>) -> Pieces {
+        pieces(&self.lanes, lane, stage, positions)
     }
 }
 
-/// The lane that made the values of a stage that a lane has: itself from its first stage on, before that its parent.
-pub fn lane_at(lanes: &[Lane], mut lane: LaneId, stage: usize) -> LaneId {
+/// The smallest range that holds both.
+pub fn hull(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
+    match (a.is_empty(), b.is_empty()) {
+        (true, _) => b.clone(),
+        (_, true) => a.clone(),
+        _ => a.start.min(b.start)..a.end.max(b.end),
+    }
+}
+
+/// The lane that made the value of a stage that a lane has at a position: itself from its first stage and first position on,
+/// before that its parent. It holds for the positions up to the second result.
+pub fn lane_at(lanes: &[Lane], mut lane: LaneId, stage: usize, position: usize) -> (LaneId, usize) {
+    let mut end = usize::MAX;
     while let info = &lanes[lane.index()]
-        && stage < info.stage
         && let Some(parent) = info.parent
+        && (stage < info.stage || position < info.first)
     {
+        if stage >= info.stage {
+            end = end.min(info.first);
+        }
         lane = parent;
     }
-    lane
+    (lane, end)
+}
+
+/// The lanes that made the value of a stage that a lane has at some positions, each with its part of them: at least one, which
+/// may be empty.
+pub fn pieces(lanes: &[Lane], lane: LaneId, stage: usize, positions: Range<usize>) -> Pieces {
+    if positions.is_empty() {
+        return smallvec![(lane_at(lanes, lane, stage, usize::MAX).0, 0..0)];
+    }
+    let mut pieces = Pieces::new();
+    let mut at = positions.start;
+    while at < positions.end {
+        let (maker, end) = lane_at(lanes, lane, stage, at);
+        let end = end.min(positions.end);
+        pieces.push((maker, at..end));
+        at = end;
+    }
+    pieces
 }

@@ -11,6 +11,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Range,
     rc::Rc,
 };
 
@@ -31,6 +32,8 @@ pub(crate) struct Base {
     pub(crate) tokens: Option<NodeId>,
     pub(crate) batch: usize,
     pub(crate) length: usize,
+    /// Where forwards of the same tokens are to be kept apart, which one it is.
+    pub(crate) apart: Option<NodeId>,
 }
 
 /// A forward as a value: what is written where.
@@ -69,7 +72,17 @@ pub(crate) struct Values {
     pub(crate) of: Vec<NodeId>,
     /// What the values are that come out of forwards, by their first node.
     pub(crate) hooks: HashMap<NodeId, HookValue>,
+    /// What is a range of positions of one of them.
+    pub(crate) windows: HashMap<NodeId, Window>,
     pub(crate) bases: Vec<Base>,
+}
+
+/// Some positions of the value at a hook.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Window {
+    /// The node of the whole value.
+    pub(crate) of: NodeId,
+    pub(crate) positions: Range<usize>,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -81,6 +94,7 @@ enum Key {
 struct Numbering<'a> {
     program: &'a Verified,
     values: Values,
+    share: bool,
     forward_of: HashMap<NodeId, ForwardValue>,
     base_ids: HashMap<Base, usize>,
     known: HashMap<Key, NodeId>,
@@ -88,11 +102,12 @@ struct Numbering<'a> {
     shown: HashMap<(usize, HookId, Vec<HookId>), Rc<[HookId]>>,
 }
 
-/// Numbers the live values of a program; the others stand for themselves.
-pub(crate) fn number(program: &Verified, live: &[bool]) -> Values {
-    let values = Values { of: vec![], hooks: HashMap::new(), bases: vec![] };
+/// Numbers the live values of a program; the others stand for themselves. Unless they `share`, forwards of the same tokens are
+/// different values.
+pub(crate) fn number(program: &Verified, live: &[bool], share: bool) -> Values {
+    let values = Values { of: vec![], hooks: HashMap::new(), windows: HashMap::new(), bases: vec![] };
     let (forward_of, base_ids, known, shown) = Default::default();
-    let mut numbering = Numbering { program, values, forward_of, base_ids, known, shown };
+    let mut numbering = Numbering { program, values, share, forward_of, base_ids, known, shown };
     for (id, node) in program.graph().nodes() {
         let value = if live[id.index()] { numbering.value_of(id, &node.op, &node.operands) } else { id };
         numbering.values.of.push(value);
@@ -111,7 +126,8 @@ impl Numbering<'_> {
             Op::Forward { model } => {
                 let Type::Forward(ty) = self.program.ty(id) else { return id };
                 let (batch, length) = (ty.batch.as_usize().unwrap_or(0), ty.tokens.as_usize().unwrap_or(0));
-                let base = self.base(Base { model: model.clone(), tokens: Some(operands[0]), batch, length });
+                let apart = (!self.share).then_some(id);
+                let base = self.base(Base { model: model.clone(), tokens: Some(operands[0]), batch, length, apart });
                 self.forward_of.insert(id, ForwardValue { base, writes: BTreeMap::new() });
                 id
             }
@@ -144,8 +160,45 @@ impl Numbering<'_> {
                     None => *self.known.entry(Key::Op(op.clone(), operands)).or_insert(id),
                 }
             }
+            Op::Slice { .. } | Op::Index { .. } => {
+                let window = self.window(op, operands[0]);
+                let first = *self.known.entry(Key::Op(op.clone(), operands)).or_insert(id);
+                if let Some(window) = window {
+                    self.values.windows.entry(first).or_insert(window);
+                }
+                first
+            }
             _ => *self.known.entry(Key::Op(op.clone(), operands)).or_insert(id),
         }
+    }
+
+    /// What a slice or index of a value is, if it is a range of positions of the value at a hook.
+    fn window(&self, op: &Op, of: NodeId) -> Option<Window> {
+        let shape = &self.program.ty(of).as_tensor()?.shape;
+        let size = shape.get(1)?.as_usize()?;
+        let (dim, positions) = match op {
+            Op::Slice { dim, start, end, step: 1 } => (*dim, part(*start, *end, size)),
+            Op::Index { dim, index } => {
+                let at = usize::try_from(if *index < 0 { index + size as i64 } else { *index }).ok()?;
+                (*dim, at..at + 1)
+            }
+            _ => return None,
+        };
+        if place(dim, shape.len())? != 1 {
+            return None;
+        }
+        if let Some(outer) = self.values.windows.get(&of) {
+            // An index has taken the dimension away.
+            let whole = self.program.ty(outer.of).as_tensor()?.rank() == shape.len();
+            let begin = outer.positions.start;
+            return whole.then(|| Window { of: outer.of, positions: begin + positions.start..begin + positions.end });
+        }
+        let HookValue { forward, hook } = self.values.hooks.get(&of)?;
+        let base = &self.values.bases[forward.base];
+        let spec = &self.models()[&base.model];
+        // The positions of an applied module may be several dimensions, those of scores are two.
+        let flat = spec.hook_type(*hook).rank() == shape.len() && size == base.length && !spec.is_square(*hook);
+        flat.then_some(Window { of, positions })
     }
 
     fn read(&mut self, id: NodeId, mut forward: ForwardValue, hook: HookId) -> NodeId {
@@ -188,8 +241,23 @@ impl Numbering<'_> {
             [batch, length] => (*batch, *length),
             other => (1, other.iter().product()),
         };
-        Base { model: model.clone(), tokens: None, batch, length }
+        Base { model: model.clone(), tokens: None, batch, length, apart: None }
     }
+}
+
+/// The range of a dimension of this size that a slice takes, as in Python.
+pub(crate) fn part(start: Option<i64>, end: Option<i64>, size: usize) -> Range<usize> {
+    let place = |bound: i64| {
+        let size = size as i64;
+        (if bound < 0 { bound.saturating_add(size) } else { bound }).clamp(0, size) as usize
+    };
+    let (start, end) = (start.map_or(0, place), end.map_or(size, place));
+    start..end.max(start)
+}
+
+/// The place of a dimension that may be counted from the last.
+pub(crate) fn place(dim: i64, rank: usize) -> Option<usize> {
+    usize::try_from(if dim < 0 { dim + rank as i64 } else { dim }).ok().filter(|dim| *dim < rank)
 }
 
 /// Those of the written hooks that the value at a hook depends on while all of them are written: a write that others

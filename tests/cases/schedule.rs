@@ -1,6 +1,6 @@
 //! A schedule as text, in the program's names for values.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, ops::Range};
 
 use irc::{
     ir::{
@@ -24,6 +24,11 @@ pub(crate) fn render(program: &Verified, schedule: &Schedule) -> String {
         match step {
             Step::Stage(step) => text += &show_stage(program, step),
             Step::Host(id) => writeln!(text, "host {}", definition(program.graph(), *id)).unwrap(),
+            Step::Join(join) => {
+                let pieces = join.pieces.iter().map(|(lane, positions)| format!("{} of lane {}", range(positions), lane.0));
+                let pieces: Vec<String> = pieces.collect();
+                writeln!(text, "join {} = {}", name(program.graph(), join.value), pieces.join(", ")).unwrap();
+            }
             Step::Effect(at) => {
                 let effect = &program.graph().effects[*at];
                 let show = |id: NodeId| name(program.graph(), schedule.values[id.index()]);
@@ -39,6 +44,10 @@ pub(crate) fn render(program: &Verified, schedule: &Schedule) -> String {
             }
         }
     }
+    for (hook, value) in &schedule.identities {
+        let spec = program.models().values().next().expect("it has a model");
+        writeln!(text, "no change: {} = {}", hook_name(spec, *hook), name(program.graph(), *value)).unwrap();
+    }
     let Schedule { forwards, stages_run, stages_whole, .. } = schedule;
     writeln!(text, "forwards {forwards}, stages run {stages_run} of {stages_whole}").unwrap();
     text
@@ -51,7 +60,14 @@ fn show_lane(program: &Verified, lane: &Lane) -> String {
     let mut text = match (lane.parent, tokens) {
         (None, Some(tokens)) => format!("{rows}, {tokens}"),
         (None, None) => format!("{rows}, no tokens"),
-        (Some(LaneId(parent)), _) => format!("{rows}, lane {parent} up to \"{}\"", spec.stages()[lane.stage].name),
+        (Some(LaneId(parent)), Some(tokens)) if lane.stage == 0 && lane.writes.is_empty() => {
+            format!("{rows}, {tokens}, lane {parent} before position {}", lane.first)
+        }
+        (Some(LaneId(parent)), _) => {
+            let stage = &spec.stages()[lane.stage].name;
+            let first = if lane.first > 0 { format!(" and before position {}", lane.first) } else { String::new() };
+            format!("{rows}, lane {parent} up to \"{stage}\"{first}")
+        }
     };
     for Write { hook, value, edit } in &lane.writes {
         let sign = if edit.is_some() { "becomes" } else { "=" };
@@ -64,13 +80,18 @@ fn show_stage(program: &Verified, step: &StageStep) -> String {
     let spec = &program.models()[&step.model];
     let stage = &spec.stages()[step.stage];
     let kind = if matches!(stage.kind, StageKind::Attention(_)) { "attention" } else { "stage" };
-    let lanes: Vec<String> = step.lanes.iter().map(|LaneId(lane)| lane.to_string()).collect();
+    let lanes: Vec<String> = step.lanes.iter().zip(&step.positions).map(|(lane, at)| format!("{} at {}", lane.0, range(at))).collect();
     let mut text = format!("{kind} {} \"{}\" for {}\n", step.stage, stage.name, lanes.join(", "));
     for capture in &step.captures {
         let value = name(program.graph(), capture.value);
-        writeln!(text, "  lane {}: {value} is {}", capture.lane.0, hook_name(spec, capture.hook)).unwrap();
+        let (hook, positions) = (hook_name(spec, capture.hook), range(&capture.positions));
+        writeln!(text, "  lane {}: {value} is {hook} at {positions}", capture.lane.0).unwrap();
     }
     text
+}
+
+fn range(positions: &Range<usize>) -> String {
+    format!("{}..{}", positions.start, positions.end)
 }
 
 fn hook_name(spec: &ModelSpec, hook: HookId) -> &str {

@@ -177,6 +177,7 @@ impl<'a> Splice<'a> {
         match step {
             Step::Host(id) => self.host(*id).map_err(|error| error.or_label(self.program.graph().span(*id))),
             Step::Stage(step) => self.stage(step),
+            Step::Join(_) => Err(failed("graphs of whole programs are made of whole sequences")),
             Step::Effect(_) => Err(failed("effects are not part of a graph")),
         }
     }
@@ -335,7 +336,7 @@ impl<'a> Splice<'a> {
             } else {
                 let maker = spec.stage_of(input);
                 let piece = |lane: &LaneId| {
-                    let lane = self.schedule.lane_at(*lane, maker);
+                    let lane = self.schedule.lane_at(*lane, maker, 0);
                     let missing = || failed(format!("the schedule uses {input:?} of lane {} before it is there", lane.index()));
                     self.lanes.get(&(lane, input)).cloned().ok_or_else(missing)
                 };

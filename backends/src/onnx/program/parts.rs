@@ -75,7 +75,7 @@ pub(crate) fn stage_lanes(program: &Verified, schedule: &Schedule, step: &StageS
     let made = step.inputs.iter().filter(|input| !matches!(spec.graph().node(**input).op, Op::Input { .. }));
     let of_lanes = made.flat_map(|&input| {
         let maker = spec.stage_of(input);
-        step.lanes.iter().map(move |&lane| (schedule.lane_at(lane, maker), input))
+        step.lanes.iter().map(move |&lane| (schedule.lane_at(lane, maker, 0), input))
     });
     of_lanes.collect()
 }
@@ -180,6 +180,8 @@ impl Cutter<'_> {
                     self.open.push(at);
                 }
             }
+            // There are none where sequences are whole, and none has a form.
+            Step::Join(_) => self.open.push(at),
             Step::Effect(effect) => match self.program.graph().effects[*effect].kind {
                 EffectKind::Save { .. } | EffectKind::Log { .. } if self.open.is_empty() => self.parts.push(Part::Effect(*effect)),
                 EffectKind::Save { .. } | EffectKind::Log { .. } => self.effects.push(*effect),
@@ -259,7 +261,7 @@ fn connect(program: &Verified, schedule: &Schedule, parts: &mut Vec<Part>) -> Pa
                                 needs.makes.extend(outputs);
                                 needs.makes.extend(step.captures.iter().flat_map(|capture| ports(capture.value)));
                             }
-                            Step::Effect(_) => {}
+                            Step::Join(_) | Step::Effect(_) => {}
                         }
                     }
                 }

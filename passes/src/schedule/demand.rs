@@ -1,0 +1,490 @@
+//! What has to be computed, found backwards from the effects: for each lane and stage, which values at which positions.
+//!
+//! Only hulls of positions are kept, so that what a stage computes for a lane is one range. Stages are settled from the last to
+//! the first; where a written value turns out to need a later stage of another lane, that one is settled again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap},
+    ops::Range,
+    rc::Rc,
+};
+
+use irc_ir::{
+    graph::NodeId,
+    model::{HookId, ModelSpec, StageKind},
+    op::Op,
+    plan::{Capture, Joined, Lane, LaneId, Write, hull, lane_at, pieces},
+    types::Name,
+    verify::Verified,
+};
+
+use super::{Strategy, lanes::Lanes};
+use crate::values::Values;
+
+/// A stage of a lane: what it computes, takes, gives and shows.
+pub(super) struct Task {
+    pub(super) lane: LaneId,
+    pub(super) stage: usize,
+    /// The positions that are computed: of those that the lane itself makes.
+    pub(super) positions: Range<usize>,
+    /// The values that are asked of it, in their order.
+    wanted: Vec<NodeId>,
+    /// Those of them that others take.
+    pub(super) outputs: Vec<NodeId>,
+    pub(super) captures: Vec<Capture>,
+    /// What follows from what is wanted.
+    pub(super) needs: Rc<Needs>,
+    queued: bool,
+}
+
+/// What a stage needs to compute some of its values.
+#[derive(Default)]
+pub(super) struct Needs {
+    /// The values of earlier stages; and the model's token ids, if it looks at them.
+    pub(super) inputs: Vec<NodeId>,
+    /// Whether the token ids are among them.
+    pub(super) tokens: bool,
+    /// Of an attention stage, whether it looks at queries, keys and values.
+    pub(super) looks: [bool; 3],
+    /// Of an attention stage, whether scores or pattern are asked for or set: then all positions are.
+    square: bool,
+    /// Whether anything is computed: not so where all that is needed is set.
+    pub(super) computes: bool,
+    /// Multiplications and additions of matrices for a token.
+    pub(super) flops: u64,
+}
+
+/// What makes the needs of stages the same: model, stage, what is wanted, and what is set, each hook with whether by an edit.
+type NeedsKey = (usize, usize, Vec<NodeId>, Vec<(HookId, bool)>);
+
+/// The search.
+pub(super) struct Demand<'a> {
+    program: &'a Verified,
+    values: &'a Values,
+    strategy: Strategy,
+    pub(super) lanes: Vec<Lane>,
+    of: Lanes<'a>,
+    specs: Vec<Rc<Model<'a>>>,
+    model_of: Vec<usize>,
+    pub(super) tasks: Vec<Task>,
+    /// By lane and stage, the place of the task plus one.
+    places: Vec<Vec<u32>>,
+    known: HashMap<NeedsKey, Rc<Needs>>,
+    /// Host values that are needed.
+    pub(super) wanted: BTreeSet<NodeId>,
+    pub(super) joins: Vec<Joined>,
+    queue: Vec<NodeId>,
+    heap: BinaryHeap<(usize, u32)>,
+}
+
+/// A model, with the stage of each node.
+struct Model<'a> {
+    spec: &'a ModelSpec,
+    stage_of: Vec<u32>,
+}
+
+impl<'a> Demand<'a> {
+    pub(super) fn new(program: &'a Verified, values: &'a Values, mut of: Lanes<'a>, strategy: Strategy) -> Demand<'a> {
+        let names: Vec<&Name> = program.models().keys().collect();
+        let specs = program.models().values().map(|spec| {
+            let stages = spec.stages().iter().enumerate();
+            let stage_of = stages.flat_map(|(at, stage)| stage.nodes.clone().map(move |_| at as u32)).collect();
+            Rc::new(Model { spec, stage_of })
+        });
+        let specs = specs.collect();
+        let lanes = std::mem::take(&mut of.lanes);
+        let model_of = lanes.iter().map(|lane| names.iter().position(|name| **name == lane.model).unwrap_or(0)).collect();
+        let places = vec![vec![]; lanes.len()];
+        Demand {
+            program,
+            values,
+            strategy,
+            lanes,
+            of,
+            specs,
+            model_of,
+            tasks: vec![],
+            places,
+            known: HashMap::new(),
+            wanted: BTreeSet::new(),
+            joins: vec![],
+            queue: vec![],
+            heap: BinaryHeap::new(),
+        }
+    }
+
+    fn model(&self, lane: LaneId) -> Rc<Model<'a>> {
+        self.specs[self.model_of[lane.index()]].clone()
+    }
+
+    /// Asks for a value of the program.
+    pub(super) fn want(&mut self, value: NodeId) {
+        let value = self.values.of[value.index()];
+        if self.wanted.insert(value) {
+            self.queue.push(value);
+        }
+    }
+
+    /// Finds all that follows from what was asked for.
+    pub(super) fn settle(&mut self) {
+        loop {
+            if let Some(value) = self.queue.pop() {
+                self.want_value(value);
+            } else if let Some((_, task)) = self.heap.pop() {
+                self.tasks[task as usize].queued = false;
+                self.need(task as usize);
+            } else {
+                break;
+            }
+        }
+    }
+
+    fn want_value(&mut self, value: NodeId) {
+        if let Some(window) = self.values.windows.get(&value).filter(|_| self.strategy.positions) {
+            self.capture(value, window.of, window.positions.clone());
+        } else if let Some(hook) = self.values.hooks.get(&value) {
+            let length = self.values.bases[hook.forward.base].length;
+            self.capture(value, value, 0..length);
+        } else {
+            let operands = &self.program.graph().node(value).operands;
+            operands.iter().for_each(|operand| self.want(*operand));
+        }
+    }
+
+    /// Makes `value` the positions of the value `of` at a hook.
+    fn capture(&mut self, value: NodeId, of: NodeId, positions: Range<usize>) {
+        let hook = self.values.hooks[&of].hook;
+        let lane = self.of.of(of);
+        let model = self.model(lane);
+        let info = model.spec.hook_info(hook);
+        if !self.strategy.live {
+            let output = model.spec.output();
+            if self.lanes[lane.index()].tokens.is_some() {
+                let all = 0..self.lanes[lane.index()].length;
+                self.request(lane, model.stage_of[output.index()] as usize, output, all);
+            }
+        }
+        let pieces = match model.spec.is_square(hook) {
+            true => [(lane_at(&self.lanes, lane, info.stage, usize::MAX).0, positions.clone())].into_iter().collect(),
+            false => pieces(&self.lanes, lane, info.stage, positions),
+        };
+        match pieces.as_slice() {
+            [(lane, positions)] => {
+                let task = self.ask(*lane, info.stage, info.node, positions.clone(), false);
+                self.tasks[task].captures.push(Capture { lane: *lane, hook, value, positions: positions.clone() });
+            }
+            _ => {
+                for (lane, positions) in &pieces {
+                    self.ask(*lane, info.stage, info.node, positions.clone(), true);
+                }
+                self.joins.push(Joined { value, node: info.node, pieces });
+            }
+        }
+    }
+
+    /// Asks for positions of a node in a lane, of whoever makes them.
+    fn request(&mut self, lane: LaneId, stage: usize, node: NodeId, positions: Range<usize>) {
+        for (maker, positions) in pieces(&self.lanes, lane, stage, positions) {
+            self.ask(maker, stage, node, positions, true);
+        }
+    }
+
+    /// Asks a lane for positions of a node that it makes itself; `output` says that others take it.
+    fn ask(&mut self, lane: LaneId, stage: usize, node: NodeId, positions: Range<usize>, output: bool) -> usize {
+        let info = &self.lanes[lane.index()];
+        let positions = if self.strategy.positions { positions } else { info.first..info.length };
+        let place = &mut self.places[lane.index()];
+        if place.is_empty() {
+            place.resize(self.specs[self.model_of[lane.index()]].spec.stages().len(), 0);
+        }
+        let at = match place[stage] {
+            0 => {
+                place[stage] = self.tasks.len() as u32 + 1;
+                let (outputs, captures, wanted, needs) = Default::default();
+                self.tasks.push(Task { lane, stage, positions: 0..0, wanted, outputs, captures, needs, queued: false });
+                self.tasks.len() - 1
+            }
+            place => place as usize - 1,
+        };
+        let task = &mut self.tasks[at];
+        let mut changed = false;
+        if let Err(place) = task.wanted.binary_search(&node) {
+            task.wanted.insert(place, node);
+            changed = true;
+        }
+        if output && let Err(place) = task.outputs.binary_search(&node) {
+            task.outputs.insert(place, node);
+        }
+        let hull = hull(&task.positions, &positions);
+        changed |= hull != task.positions;
+        task.positions = hull;
+        if changed && !task.queued {
+            task.queued = true;
+            self.heap.push((stage, at as u32));
+        }
+        at
+    }
+
+    /// Asks for what a task needs.
+    fn need(&mut self, at: usize) {
+        let Task { lane, stage, .. } = self.tasks[at];
+        let model = self.model(lane);
+        let needs = self.needs(at);
+        self.tasks[at].needs = needs.clone();
+        let info = &self.lanes[lane.index()];
+        let length = info.length;
+        let writes = info.writes.iter().filter(|_| info.stage == stage);
+        let operands: Vec<NodeId> = writes.flat_map(Write::operands).collect();
+        let tokens = info.tokens.filter(|_| needs.tokens);
+        operands.into_iter().chain(tokens).for_each(|value| self.want(value));
+        match &model.spec.stages()[stage].kind {
+            StageKind::Positionwise => {
+                let positions = self.tasks[at].positions.clone();
+                for &input in &needs.inputs {
+                    if !is_given(model.spec, input) {
+                        self.request(lane, model.stage_of[input.index()] as usize, input, positions.clone());
+                    }
+                }
+            }
+            StageKind::Attention(attention) => {
+                if needs.square {
+                    self.tasks[at].positions = 0..length;
+                }
+                let positions = self.tasks[at].positions.clone();
+                let [q, _, _] = attention.inputs;
+                if needs.inputs.contains(&q) {
+                    self.request(lane, model.stage_of[q.index()] as usize, q, positions.clone());
+                }
+                for (which, hook) in [(1, attention.k), (2, attention.v)] {
+                    if !needs.looks[which] {
+                        continue;
+                    }
+                    let input = attention.inputs[which];
+                    for (maker, part) in pieces(&self.lanes, lane, stage, keys(model.spec, &positions, length)) {
+                        match written(&self.lanes[maker.index()], stage, hook) {
+                            Some(write) => write.operands().into_iter().for_each(|value| self.want(value)),
+                            None => self.request(maker, model.stage_of[input.index()] as usize, input, part),
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn needs(&mut self, at: usize) -> Rc<Needs> {
+        let Task { lane, stage, ref wanted, .. } = self.tasks[at];
+        let info = &self.lanes[lane.index()];
+        let writes: &[Write] = if info.stage == stage { &info.writes } else { &[] };
+        let set = writes.iter().map(|write| (write.hook, write.edit.is_some())).collect();
+        let key = (self.model_of[lane.index()], stage, wanted.clone(), set);
+        let model = self.model(lane);
+        self.known.entry(key).or_insert_with_key(|(_, stage, wanted, set)| Rc::new(Needs::new(&model, *stage, wanted, set))).clone()
+    }
+
+    /// The place of the task of a lane at a stage.
+    pub(super) fn task_at(&self, lane: LaneId, stage: usize) -> Option<usize> {
+        (*self.places[lane.index()].get(stage)? as usize).checked_sub(1)
+    }
+
+    /// Calls `each` with every task whose value a task takes.
+    pub(super) fn makers(&self, at: usize, mut each: impl FnMut(usize)) {
+        let Task { lane, stage, ref positions, ref needs, .. } = self.tasks[at];
+        let model = &self.specs[self.model_of[lane.index()]];
+        let mut take = |lane: LaneId, input: NodeId, positions: Range<usize>| {
+            let stage = model.stage_of[input.index()] as usize;
+            for (maker, _) in pieces(&self.lanes, lane, stage, positions) {
+                self.task_at(maker, stage).into_iter().for_each(&mut each);
+            }
+        };
+        match &model.spec.stages()[stage].kind {
+            StageKind::Positionwise => {
+                for &input in needs.inputs.iter().filter(|input| !is_given(model.spec, **input)) {
+                    take(lane, input, positions.clone());
+                }
+            }
+            StageKind::Attention(attention) => {
+                if needs.inputs.contains(&attention.inputs[0]) {
+                    take(lane, attention.inputs[0], positions.clone());
+                }
+                let keys = keys(model.spec, positions, self.lanes[lane.index()].length);
+                for (which, hook) in [(1, attention.k), (2, attention.v)] {
+                    for (maker, part) in pieces(&self.lanes, lane, stage, keys.clone()).into_iter().filter(|_| needs.looks[which]) {
+                        if written(&self.lanes[maker.index()], stage, hook).is_none() {
+                            take(maker, attention.inputs[which], part);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Calls `each` with every value of the program that a task takes.
+    pub(super) fn operands(&self, at: usize, mut each: impl FnMut(NodeId)) {
+        let Task { lane, stage, ref positions, ref needs, .. } = self.tasks[at];
+        let info = &self.lanes[lane.index()];
+        let writes = info.writes.iter().filter(|_| info.stage == stage);
+        writes.for_each(|write| write.operands().into_iter().for_each(&mut each));
+        info.tokens.filter(|_| needs.tokens).into_iter().for_each(&mut each);
+        let model = &self.specs[self.model_of[lane.index()]];
+        if let StageKind::Attention(attention) = &model.spec.stages()[stage].kind {
+            let keys = keys(model.spec, positions, info.length);
+            for (which, hook) in [(1, attention.k), (2, attention.v)] {
+                for (maker, _) in pieces(&self.lanes, lane, stage, keys.clone()).into_iter().filter(|_| needs.looks[which]) {
+                    let write = written(&self.lanes[maker.index()], stage, hook).filter(|_| maker != lane);
+                    write.into_iter().for_each(|write| write.operands().into_iter().for_each(&mut each));
+                }
+            }
+        }
+    }
+
+    /// Forgets lanes in which nothing runs and numbers the others anew.
+    pub(super) fn prune(&mut self) {
+        let mut used = vec![false; self.lanes.len()];
+        for task in &self.tasks {
+            let mut next = Some(task.lane);
+            while let Some(lane) = next
+                && !std::mem::replace(&mut used[lane.index()], true)
+            {
+                next = self.lanes[lane.index()].parent;
+            }
+        }
+        let mut places = vec![];
+        let mut count = 0;
+        for used in &used {
+            places.push(LaneId(count));
+            count += u32::from(*used);
+        }
+        let moved = |lane: &mut LaneId| *lane = places[lane.index()];
+        let mut keep = used.iter();
+        self.lanes.retain(|_| *keep.next().unwrap_or(&false));
+        let mut keep = used.iter();
+        self.places.retain(|_| *keep.next().unwrap_or(&false));
+        let mut keep = used.iter();
+        self.model_of.retain(|_| *keep.next().unwrap_or(&false));
+        self.lanes.iter_mut().for_each(|lane| lane.parent.iter_mut().for_each(moved));
+        for task in &mut self.tasks {
+            moved(&mut task.lane);
+            task.captures.iter_mut().for_each(|capture| moved(&mut capture.lane));
+        }
+        self.joins.iter_mut().for_each(|join| join.pieces.iter_mut().for_each(|(lane, _)| moved(lane)));
+    }
+
+    /// Which model a lane is of, in the order of the program's models.
+    pub(super) fn model_at(&self, lane: LaneId) -> usize {
+        self.model_of[lane.index()]
+    }
+
+    /// Writes that change nothing.
+    pub(super) fn identities(&mut self) -> Vec<(HookId, NodeId)> {
+        std::mem::take(&mut self.of.identities)
+    }
+}
+
+impl Needs {
+    fn new(model: &Model<'_>, stage: usize, wanted: &[NodeId], set: &[(HookId, bool)]) -> Needs {
+        let spec = model.spec;
+        let graph = spec.graph();
+        let nodes = &spec.stages()[stage].nodes;
+        let mut needs = Needs::default();
+        let mut inputs = BTreeSet::new();
+        let mut seen = vec![false; nodes.len()];
+        let mut stack = wanted.to_vec();
+        while let Some(node) = stack.pop() {
+            if !nodes.contains(&node.index()) {
+                inputs.insert(node);
+                continue;
+            }
+            if std::mem::replace(&mut seen[node.index() - nodes.start], true) {
+                continue;
+            }
+            let edited = spec.hook_at(node).and_then(|hook| set.iter().find(|(set, _)| *set == hook)).map(|(_, edited)| *edited);
+            if edited == Some(false) {
+                continue;
+            }
+            needs.computes |= !matches!(graph.node(node).op, Op::Hook { .. });
+            needs.flops += flops(spec, node);
+            for &operand in &graph.node(node).operands {
+                match &graph.node(operand).op {
+                    Op::Weight { .. } | Op::Const { .. } => {}
+                    // The node among the inputs tells the driver who looks at tokens: not every lane does, even of one stage,
+                    // where hooks after the embedding are set.
+                    Op::Input { name, .. } if &**name == "tokens" => {
+                        needs.tokens = true;
+                        inputs.insert(operand);
+                    }
+                    Op::Input { .. } => {}
+                    _ => stack.push(operand),
+                }
+            }
+        }
+        needs.inputs = inputs.into_iter().collect();
+        if let StageKind::Attention(attention) = &spec.stages()[stage].kind {
+            let looked = |hook: HookId| seen[spec.hook_info(hook).node.index() - nodes.start];
+            needs.looks = [attention.q, attention.k, attention.v].map(looked);
+            let shown = |hook: HookId| {
+                let node = spec.hook_info(hook).node;
+                wanted.contains(&node) || looked(hook) && set.iter().any(|(set, _)| *set == hook)
+            };
+            needs.square = shown(attention.scores) || shown(attention.pattern);
+        }
+        needs
+    }
+}
+
+/// Multiplications and additions of a node for one token.
+fn flops(spec: &ModelSpec, node: NodeId) -> u64 {
+    let one = |symbol: &str| matches!(symbol, "B" | "T").then(|| 1.into());
+    spec.flops(node).substitute(&one).as_known().and_then(|flops| u64::try_from(flops).ok()).unwrap_or(0)
+}
+
+/// The keys that queries at some positions look at.
+fn keys(spec: &ModelSpec, positions: &Range<usize>, length: usize) -> Range<usize> {
+    0..if spec.causal() { positions.end } else { length }
+}
+
+/// What a lane writes at a hook of a stage.
+fn written(lane: &Lane, stage: usize, hook: HookId) -> Option<&Write> {
+    lane.writes.iter().find(|write| lane.stage == stage && write.hook == hook)
+}
+
+/// Whether an input of a stage is one of the model: what no lane makes.
+fn is_given(spec: &ModelSpec, input: NodeId) -> bool {
+    matches!(spec.graph().node(input).op, Op::Input { .. })
+}
+
+/// Passes that the effects ask for, and stages if each ran whole and alone: what a tool does that runs programs as they are
+/// written. It runs a model once for every forward whose hooks are read, unless a forward with one more write shows the same
+/// value on its way. Modules count with their own stages.
+pub(super) fn passes(program: &Verified, live: &[bool]) -> (usize, usize) {
+    use irc_ir::types::Type;
+    let graph = program.graph();
+    let mut writes: HashMap<NodeId, Vec<&Name>> = HashMap::new();
+    let mut reads: BTreeMap<NodeId, Vec<&Name>> = BTreeMap::new();
+    let (mut passes, mut whole) = (0, 0);
+    for (_, node) in graph.nodes().filter(|(id, _)| live[id.index()]) {
+        match &node.op {
+            Op::Write { hook } => writes.entry(node.operands[0]).or_default().push(hook),
+            Op::Read { hook } => reads.entry(node.operands[0]).or_default().push(hook),
+            Op::Apply { model, module } => {
+                let spec = &program.models()[model];
+                let stage = |hook: HookId| spec.hook_info(hook).stage;
+                whole += spec.module(module).map_or(0, |module| stage(module.output) + 1 - stage(module.input));
+            }
+            _ => {}
+        }
+    }
+    for (forward, hooks) in reads {
+        let Type::Forward(ty) = program.ty(forward) else { continue };
+        let spec = &program.models()[&ty.model];
+        let later = writes.get(&forward).map_or(&[][..], Vec::as_slice);
+        let shown = |hook: &Name| {
+            let reaches = |write: &Name| matches!((spec.hook(write), spec.hook(hook)), (Ok(write), Ok(hook)) if spec.reaches(write, hook));
+            later.iter().any(|write| !reaches(write))
+        };
+        if !hooks.iter().all(|hook| shown(hook)) {
+            passes += 1;
+            whole += spec.stages().len();
+        }
+    }
+    (passes, whole)
+}

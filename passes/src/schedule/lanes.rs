@@ -1,0 +1,272 @@
+//! The tree of lanes: which rows are the same up to which stage and which position.
+//!
+//! A lane branches off its parent where the first thing differs: a written value, or in a causal model a token. What a write
+//! leaves as it is is found by comparing the written value with the one that would be there without it, position by position:
+//! an update keeps what is outside of it, and two forwards have the same value where one lane has made both.
+
+use std::collections::{BTreeMap, HashMap};
+
+use irc_ir::{
+    attr::Literal,
+    graph::NodeId,
+    model::HookId,
+    op::Op,
+    plan::{Lane, LaneId, Write, lane_at},
+    verify::Verified,
+};
+use smallvec::SmallVec;
+
+use super::Target;
+use crate::{
+    edits::edit,
+    values::{Base, ForwardValue, HookValue, Values, part, place},
+};
+
+/// What makes lanes one: parent, base, first stage and what is written there.
+type LaneKey = (LaneId, usize, usize, Vec<(HookId, NodeId)>);
+
+/// The most values that are looked at to see what a write changes.
+const MOST: usize = 64;
+
+/// The most writes in one stage whose extent is looked for.
+const MOST_WRITES: usize = 8;
+
+/// The tree.
+pub(super) struct Lanes<'a> {
+    program: &'a Verified,
+    values: &'a Values,
+    target: &'a Target,
+    pub(super) lanes: Vec<Lane>,
+    known: HashMap<LaneKey, LaneId>,
+    /// The first lane of each base.
+    roots: Vec<LaneId>,
+    /// The lane of each value at a hook, by its node.
+    of: HashMap<NodeId, LaneId>,
+    /// Writes that change nothing.
+    pub(super) identities: Vec<(HookId, NodeId)>,
+}
+
+impl<'a> Lanes<'a> {
+    /// All lanes that the values of a program are in.
+    pub(super) fn new(program: &'a Verified, values: &'a Values, target: &'a Target) -> Lanes<'a> {
+        let (known, of) = Default::default();
+        let mut lanes = Lanes { program, values, target, lanes: vec![], known, roots: vec![], of, identities: vec![] };
+        lanes.grow_roots();
+        // What is written comes before what shows it, so that the lanes of all that a write is compared with are there.
+        let mut hooks: Vec<NodeId> = values.hooks.keys().copied().collect();
+        hooks.sort();
+        for node in hooks {
+            let lane = lanes.find(&values.hooks[&node].forward);
+            lanes.of.insert(node, lane);
+        }
+        lanes
+    }
+
+    /// The lane of the value at a hook of a forward.
+    pub(super) fn of(&self, value: NodeId) -> LaneId {
+        self.of[&value]
+    }
+
+    /// One lane for each base. Of tokens that begin like those of an earlier base, the beginning is that base's.
+    fn grow_roots(&mut self) {
+        // For each beginning, by the place of what is before its last token: its own place, and the first base that has it.
+        let mut beginnings: HashMap<(usize, SmallVec<[i64; 4]>), (usize, LaneId)> = HashMap::new();
+        let models: Vec<_> = self.program.models().keys().collect();
+        for base in &self.values.bases {
+            let id = LaneId(self.lanes.len() as u32);
+            let Base { model, tokens, batch, length, .. } = base.clone();
+            let (mut parent, mut first) = (None, 0);
+            let sharing = self.target.strategy.share && self.target.strategy.prefixes && self.program.models()[&model].causal();
+            if sharing && let Some(ids) = tokens.and_then(|tokens| self.constant_ids(tokens, batch * length)) {
+                // The model and the number of sequences come before the first token.
+                let model = models.iter().position(|name| **name == model).unwrap_or(0);
+                let next = beginnings.len() + 1;
+                let (mut place, _) = *beginnings.entry((0, [model as i64, batch as i64].into_iter().collect())).or_insert((next, id));
+                for at in 0..length {
+                    let column = (0..batch).map(|row| ids[row * length + at]).collect();
+                    let next = beginnings.len() + 1;
+                    let (own, maker) = *beginnings.entry((place, column)).or_insert((next, id));
+                    if maker != id {
+                        (parent, first) = (Some(maker), at + 1);
+                    }
+                    place = own;
+                }
+            }
+            self.lanes.push(Lane { model, tokens, batch, length, parent, stage: 0, first, writes: vec![] });
+            self.roots.push(id);
+        }
+    }
+
+    fn constant_ids(&self, tokens: NodeId, count: usize) -> Option<Vec<i64>> {
+        match &self.program.graph().node(tokens).op {
+            Op::Const { value: Literal::Tensor(tensor) } => {
+                tensor.to_tensor().into_values::<i64>().filter(|ids| ids.len() == count && count > 0)
+            }
+            _ => None,
+        }
+    }
+
+    /// The lane in which a forward shows its writes.
+    fn find(&mut self, forward: &ForwardValue) -> LaneId {
+        let mut lane = self.roots[forward.base];
+        if forward.writes.is_empty() {
+            return lane;
+        }
+        let spec = &self.program.models()[&self.values.bases[forward.base].model];
+        let mut by_stage: BTreeMap<usize, Vec<(HookId, NodeId)>> = BTreeMap::new();
+        for (&hook, &written) in &forward.writes {
+            by_stage.entry(spec.hook_info(hook).stage).or_default().push((hook, written));
+        }
+        for (stage, writes) in by_stage {
+            lane = self.child(forward, lane, stage, writes);
+        }
+        lane
+    }
+
+    /// The lane of a forward that begins at a stage.
+    fn child(&mut self, forward: &ForwardValue, parent: LaneId, stage: usize, writes: Vec<(HookId, NodeId)>) -> LaneId {
+        let key = (parent, forward.base, stage, writes);
+        if let Some(known) = self.known.get(&key) {
+            return *known;
+        }
+        let (mut kept, mut first) = (vec![], usize::MAX);
+        for &(hook, value) in &key.3 {
+            match self.first_change(forward, hook, value, key.3.len()) {
+                Some(change) => {
+                    kept.push((hook, value));
+                    first = first.min(change);
+                }
+                None => self.identities.push((hook, value)),
+            }
+        }
+        let lane = if kept.is_empty() { parent } else { self.branch(forward, (parent, forward.base, stage, kept), first) };
+        self.known.insert(key, lane);
+        lane
+    }
+
+    /// A lane whose writes all change something, from the position `first` on.
+    fn branch(&mut self, forward: &ForwardValue, key: LaneKey, first: usize) -> LaneId {
+        if let Some(known) = self.known.get(&key) {
+            return *known;
+        }
+        let edit = |hook: HookId| self.target.edits.then(|| edit(self.program, self.values, forward, hook)).flatten();
+        let writes = key.3.iter().map(|&(hook, value)| Write { hook, value, edit: edit(hook) }).collect();
+        let Base { model, tokens, batch, length, .. } = self.values.bases[forward.base].clone();
+        let id = LaneId(self.lanes.len() as u32);
+        self.lanes.push(Lane { model, tokens, batch, length, parent: Some(key.0), stage: key.2, first, writes });
+        self.known.insert(key, id);
+        id
+    }
+
+    /// The first position at which a written value may differ from what the forward would show at the hook without that
+    /// write; nothing if there is none.
+    fn first_change(&mut self, forward: &ForwardValue, hook: HookId, value: NodeId, writes: usize) -> Option<usize> {
+        let base = &self.values.bases[forward.base];
+        if !self.target.strategy.cone || base.tokens.is_none() || writes > MOST_WRITES {
+            return Some(0);
+        }
+        let spec = self.program.models()[&base.model].clone();
+        let length = base.length;
+        let mut own = forward.clone();
+        own.writes.remove(&hook);
+        own.keep_visible(&spec, hook);
+        let lane = self.find(&own);
+        let own = HookValue { forward: own, hook };
+        let mut walk = Walk { lanes: self, own: &own, lane, stage: spec.hook_info(hook).stage, visited: 0 };
+        let change = walk.first_change(value, &mut vec![], 0..length)?;
+        Some(if spec.causal() && !spec.is_square(hook) { change } else { 0 })
+    }
+}
+
+/// Compares a written value with the one that is there without it.
+struct Walk<'l, 'a> {
+    lanes: &'l Lanes<'a>,
+    /// What is there without the write, and its lane.
+    own: &'l HookValue,
+    lane: LaneId,
+    stage: usize,
+    visited: usize,
+}
+
+/// A slice: dimension, range and step.
+type Part = (usize, std::ops::Range<usize>, i64);
+
+impl Walk<'_, '_> {
+    /// The first of `positions` at which `value` may not be the part of the own value that `parts` cut out.
+    fn first_change(&mut self, value: NodeId, parts: &mut Vec<Part>, positions: std::ops::Range<usize>) -> Option<usize> {
+        let values = self.lanes.values;
+        let value = values.of[value.index()];
+        let unknown = Some(positions.start);
+        self.visited += 1;
+        if self.visited > MOST {
+            return unknown;
+        }
+        if let Some(other) = values.hooks.get(&value) {
+            return if other == self.own && parts.is_empty() {
+                None
+            } else if other.hook == self.own.hook && parts.is_empty() {
+                self.first_other_lane(self.lanes.of.get(&value).copied(), positions)
+            } else {
+                unknown
+            };
+        }
+        let node = self.lanes.program.graph().node(value);
+        let part_of = |whole: NodeId, dim: i64, start: Option<i64>, end: Option<i64>, step: i64| {
+            let shape = &self.lanes.program.ty(whole).as_tensor()?.shape;
+            let dim = place(dim, shape.len())?;
+            Some((dim, part(start, end, shape[dim].as_usize()?), step))
+        };
+        match &node.op {
+            Op::Slice { dim, start, end, step } => {
+                let whole = node.operands[0];
+                match (part_of(whole, *dim, *start, *end, *step), parts.last()) {
+                    (Some(own), Some(last)) if own == *last => {
+                        parts.pop();
+                        let change = self.first_change(whole, parts, positions);
+                        parts.push(own);
+                        change
+                    }
+                    _ => unknown,
+                }
+            }
+            Op::Update { dim, start, end, step } => {
+                let (whole, new) = (node.operands[0], node.operands[1]);
+                let Some(inside) = part_of(whole, *dim, *start, *end, *step) else { return unknown };
+                // Positions are cut only as long as they are those of the hook.
+                let cut = match parts.iter().any(|(dim, _, _)| *dim == 1) {
+                    false if inside.0 == 1 => inside.1.clone(),
+                    _ => positions.clone(),
+                };
+                let outside = self.first_change(whole, parts, positions);
+                if cut.is_empty() {
+                    return outside;
+                }
+                parts.push(inside);
+                let inside = self.first_change(new, parts, cut);
+                parts.pop();
+                [outside, inside].into_iter().flatten().min()
+            }
+            _ => unknown,
+        }
+    }
+
+    /// The first of some positions that another lane has made in the own lane than in `lane`.
+    fn first_other_lane(&self, lane: Option<LaneId>, positions: std::ops::Range<usize>) -> Option<usize> {
+        let (lanes, Some(lane)) = (&self.lanes.lanes, lane) else { return Some(positions.start) };
+        let of = |lane: LaneId| &lanes[lane.index()];
+        // A value of fewer positions may stand for more of them by being repeated.
+        let fits = of(lane).batch == of(self.lane).batch && positions.end <= of(lane).length;
+        if !fits || of(lane).model != of(self.lane).model {
+            return Some(positions.start);
+        }
+        let mut at = positions.start;
+        while at < positions.end {
+            let ((own, own_end), (other, end)) = (lane_at(lanes, self.lane, self.stage, at), lane_at(lanes, lane, self.stage, at));
+            if own != other {
+                return Some(at);
+            }
+            at = own_end.min(end);
+        }
+        None
+    }
+}

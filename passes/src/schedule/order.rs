@@ -1,0 +1,325 @@
+//! The order of what has to be done: one walk over the stages for all rows that are ready, as long as memory allows.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use irc_ir::{
+    graph::NodeId,
+    model::HookId,
+    op::Op,
+    plan::{Lane, StageStep, Step, hull},
+    types::{Name, Type},
+    verify::Verified,
+};
+
+use super::{Target, demand::Demand};
+use crate::values::Values;
+
+/// Lanes run a stage together if they set the same hooks in it, by edits or not, and take the same values. The last is what the
+/// attention of the stage looks at.
+type GroupKey = (Vec<(HookId, bool)>, Vec<NodeId>, [bool; 3]);
+
+/// A pass over a stage's weights costs as much as the arithmetic of about this many tokens: where fewer tokens than that would
+/// get a value that they do not need, they still join those that do.
+const BREAK_EVEN_TOKENS: u64 = 16;
+
+/// A task, a value of the program or a join, by one number: tasks come first, then values, then joins.
+type Item = usize;
+
+/// Puts tasks, host operations and effects in order.
+pub(super) struct Order<'a> {
+    program: &'a Verified,
+    values: &'a Values,
+    target: &'a Target,
+    demand: Demand<'a>,
+    /// How many things each item still waits for.
+    waits: Vec<u32>,
+    /// Who waits for each item: from where to where in `users`.
+    user_places: Vec<u32>,
+    users: Vec<u32>,
+    /// The part of the memory that a lane's values go into.
+    wave: Vec<u32>,
+    /// Tasks that wait for nothing more, by wave, model and stage.
+    ready: BTreeMap<(u32, usize, usize), Vec<usize>>,
+    steps: Vec<Step>,
+    next_effect: usize,
+    /// The values for the results of effects.
+    results: &'a [Option<NodeId>],
+    done: Vec<bool>,
+}
+
+impl<'a> Order<'a> {
+    pub(super) fn new(
+        program: &'a Verified,
+        values: &'a Values,
+        target: &'a Target,
+        demand: Demand<'a>,
+        results: &'a [Option<NodeId>],
+    ) -> Order<'a> {
+        let done = vec![false; program.graph().len()];
+        let wave = waves(program, target, &demand);
+        let (waits, user_places, users) = Default::default();
+        let (ready, steps, next_effect) = Default::default();
+        let mut order =
+            Order { program, values, target, demand, waits, user_places, users, wave, ready, steps, next_effect, results, done };
+        order.link();
+        order
+    }
+
+    fn value_item(&self, value: NodeId) -> Item {
+        self.demand.tasks.len() + self.values.of[value.index()].index()
+    }
+
+    fn join_item(&self, join: usize) -> Item {
+        self.demand.tasks.len() + self.program.graph().len() + join
+    }
+
+    fn of_effect(&self, value: NodeId) -> bool {
+        matches!(self.program.graph().node(value).op, Op::EffectResult { .. })
+    }
+
+    /// Whether a value is shown by a stage or put together of what stages show, and not computed on the host.
+    fn is_captured(&self, value: NodeId) -> bool {
+        self.values.hooks.contains_key(&value) || self.target.strategy.positions && self.values.windows.contains_key(&value)
+    }
+
+    /// Who waits for whom.
+    fn link(&mut self) {
+        let demand = &self.demand;
+        let items = self.join_item(demand.joins.len());
+        let mut edges: Vec<(u32, u32)> = vec![];
+        for (at, task) in demand.tasks.iter().enumerate() {
+            demand.makers(at, |maker| edges.push((maker as u32, at as u32)));
+            demand.operands(at, |value| edges.push((self.value_item(value) as u32, at as u32)));
+            edges.extend(task.captures.iter().map(|capture| (at as u32, self.value_item(capture.value) as u32)));
+        }
+        for (at, join) in demand.joins.iter().enumerate() {
+            let item = self.join_item(at) as u32;
+            for (lane, _) in &join.pieces {
+                let spec = &self.program.models()[&demand.lanes[lane.index()].model];
+                edges.extend(demand.task_at(*lane, spec.stage_of(join.node)).map(|maker| (maker as u32, item)));
+            }
+            edges.push((item, self.value_item(join.value) as u32));
+        }
+        self.waits = vec![0; items];
+        for &value in &demand.wanted {
+            let item = self.value_item(value);
+            // The result of an effect waits for the effect.
+            self.waits[item] += u32::from(self.of_effect(value));
+            if !self.is_captured(value) {
+                let operands = &self.program.graph().node(value).operands;
+                edges.extend(operands.iter().map(|operand| (self.value_item(*operand) as u32, item as u32)));
+            }
+        }
+        self.user_places = vec![0; items + 1];
+        for (from, to) in &edges {
+            self.user_places[*from as usize + 1] += 1;
+            self.waits[*to as usize] += 1;
+        }
+        for at in 0..items {
+            self.user_places[at + 1] += self.user_places[at];
+        }
+        let mut next = self.user_places.clone();
+        self.users = vec![0; edges.len()];
+        for (from, to) in edges {
+            self.users[next[from as usize] as usize] = to;
+            next[from as usize] += 1;
+        }
+    }
+
+    /// The steps in their order, and the lanes that they are about.
+    pub(super) fn run(mut self) -> (Vec<Step>, Vec<Lane>) {
+        let values: Vec<Item> = self.demand.wanted.iter().map(|value| self.value_item(*value)).collect();
+        let tasks = 0..self.demand.tasks.len();
+        let free: Vec<Item> = tasks.chain(values).filter(|item| self.waits[*item] == 0).collect();
+        free.into_iter().for_each(|item| self.release(item));
+        // An effect may need nothing.
+        let first = self.flush_effects();
+        first.into_iter().for_each(|value| self.release_result(value));
+        let mut cursor = (0, 0, 0);
+        while let Some((&(wave, ..), _)) = self.ready.first_key_value() {
+            // On with the walk, or again from the beginning.
+            let from = if cursor.0 == wave { cursor } else { (wave, 0, 0) };
+            let on = self.ready.range(from..).next().map(|(key, _)| *key).filter(|key| key.0 == wave);
+            let Some(key) = on.or_else(|| self.ready.first_key_value().map(|(key, _)| *key)) else { break };
+            cursor = key;
+            if let Some(tasks) = self.ready.remove(&key) {
+                self.run_stage(key.1, key.2, tasks);
+            }
+        }
+        debug_assert_eq!(self.next_effect, self.program.graph().effects.len(), "every effect has its place");
+        (self.steps, self.demand.lanes)
+    }
+
+    /// The result of an effect waited for the effect itself, at least.
+    fn release_result(&mut self, value: NodeId) {
+        let item = self.value_item(value);
+        self.waits[item] = self.waits[item].saturating_sub(1);
+        if self.waits[item] == 0 {
+            self.release(item);
+        }
+    }
+
+    /// An item waits for nothing more.
+    fn release(&mut self, item: Item) {
+        let (tasks, nodes) = (self.demand.tasks.len(), self.program.graph().len());
+        let mut stack = vec![item];
+        while let Some(item) = stack.pop() {
+            if item < tasks {
+                let task = &self.demand.tasks[item];
+                let key = (self.wave[task.lane.index()], self.demand.model_at(task.lane), task.stage);
+                self.ready.entry(key).or_default().push(item);
+            } else if item < tasks + nodes {
+                let value = NodeId::new(item - tasks);
+                if !self.is_captured(value) && !self.of_effect(value) {
+                    self.steps.push(Step::Host(value));
+                }
+                self.done[value.index()] = true;
+                // At once: what is computed next may fail, and a log that comes before it was still heard.
+                let results = self.flush_effects();
+                stack.extend(self.served(item));
+                for value in results {
+                    let item = self.value_item(value);
+                    self.waits[item] = self.waits[item].saturating_sub(1);
+                    stack.extend((self.waits[item] == 0).then_some(item));
+                }
+            } else {
+                self.steps.push(Step::Join(self.demand.joins[item - tasks - nodes].clone()));
+                stack.extend(self.served(item));
+            }
+        }
+    }
+
+    /// The items that waited for this one alone, the first last.
+    fn served(&mut self, item: Item) -> Vec<Item> {
+        let users = self.user_places[item] as usize..self.user_places[item + 1] as usize;
+        let mut free = vec![];
+        for &user in &self.users[users] {
+            let waits = &mut self.waits[user as usize];
+            *waits -= 1;
+            if *waits == 0 {
+                free.push(user as usize);
+            }
+        }
+        free.reverse();
+        free
+    }
+
+    /// Runs a stage for tasks that are ready, together where they set the same hooks and take the same values.
+    fn run_stage(&mut self, model: usize, stage: usize, mut tasks: Vec<usize>) {
+        let Some(name) = self.program.models().keys().nth(model).cloned() else { return };
+        tasks.sort_by_key(|task| self.demand.tasks[*task].lane);
+        let mut groups: BTreeMap<GroupKey, Vec<usize>> = BTreeMap::new();
+        for task in tasks {
+            let of = &self.demand.tasks[task];
+            let lane = &self.demand.lanes[of.lane.index()];
+            let writes = if lane.stage == stage { &lane.writes[..] } else { &[] };
+            let written = writes.iter().map(|write| (write.hook, write.edit.is_some())).collect();
+            groups.entry((written, of.needs.inputs.clone(), of.needs.looks)).or_default().push(task);
+        }
+        for ((_, inputs, _), tasks) in groups {
+            for tasks in self.together(tasks) {
+                self.step(&name, stage, inputs.clone(), &tasks);
+                for task in tasks {
+                    for item in self.served(task) {
+                        self.release(item);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Cuts tasks with the same inputs into groups that are better computed apart, because some need much less than others.
+    fn together(&self, tasks: Vec<usize>) -> Vec<Vec<usize>> {
+        let mut by_flops: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        for &task in &tasks {
+            by_flops.entry(self.demand.tasks[task].needs.flops).or_default().push(task);
+        }
+        if by_flops.len() < 2 {
+            return vec![tasks];
+        }
+        let tokens = |tasks: &[usize]| -> u64 {
+            let of = |task: &usize| {
+                let task = &self.demand.tasks[*task];
+                (self.demand.lanes[task.lane.index()].batch * task.positions.len()) as u64
+            };
+            tasks.iter().map(of).sum()
+        };
+        let mut groups: Vec<(u64, Vec<usize>)> = vec![];
+        for (flops, mut tasks) in by_flops.into_iter().rev() {
+            // What is set needs nothing of the engine.
+            match groups.last_mut() {
+                Some((most, group)) if flops > 0 && tokens(&tasks).saturating_mul(*most - flops) <= BREAK_EVEN_TOKENS * flops => {
+                    group.append(&mut tasks);
+                }
+                _ => groups.push((flops, tasks)),
+            }
+        }
+        groups.iter_mut().for_each(|(_, tasks)| tasks.sort_by_key(|task| self.demand.tasks[*task].lane));
+        groups.into_iter().map(|(_, tasks)| tasks).collect()
+    }
+
+    fn step(&mut self, model: &Name, stage: usize, inputs: Vec<NodeId>, tasks: &[usize]) {
+        let mut outputs: Vec<NodeId> = vec![];
+        let (mut lanes, mut positions, mut captures) = (vec![], vec![], vec![]);
+        for &task in tasks {
+            let task = &mut self.demand.tasks[task];
+            outputs.extend(&task.outputs);
+            lanes.push(task.lane);
+            positions.push(task.positions.clone());
+            captures.append(&mut task.captures);
+        }
+        outputs.sort();
+        outputs.dedup();
+        self.steps.push(Step::Stage(StageStep { model: model.clone(), stage, lanes, positions, inputs, outputs, captures }));
+    }
+
+    /// Does the effects whose values are there, in their order; the results that there are now.
+    fn flush_effects(&mut self) -> Vec<NodeId> {
+        let effects = &self.program.graph().effects;
+        let mut results = vec![];
+        while let Some(effect) = effects.get(self.next_effect)
+            && effect.uses().all(|used| self.done[self.values.of[used.index()].index()])
+        {
+            self.steps.push(Step::Effect(self.next_effect));
+            results.extend(self.results[self.next_effect]);
+            self.next_effect += 1;
+        }
+        results
+    }
+}
+
+/// For each lane, when its turn is: those of one turn have room beside each other.
+fn waves(program: &Verified, target: &Target, demand: &Demand<'_>) -> Vec<u32> {
+    let mut tokens: Vec<Range<usize>> = demand.lanes.iter().map(|_| 0..0).collect();
+    for task in &demand.tasks {
+        let of = &mut tokens[task.lane.index()];
+        *of = hull(of, &task.positions);
+    }
+    let each: BTreeMap<&Name, u64> = program
+        .models()
+        .iter()
+        .map(|(name, spec)| {
+            let bytes = |node: &NodeId| match spec.node_type(*node) {
+                Type::Tensor(ty) => ty.substitute(&|symbol| matches!(symbol, "B" | "T").then(|| 1.into())).bytes().as_known().unwrap_or(0),
+                _ => 0,
+            };
+            // What is alive between two stages, and what one is made of.
+            let most = spec.stages().iter().map(|stage| stage.inputs.iter().chain(&stage.outputs).map(bytes).sum::<i64>()).max();
+            (name, most.and_then(|most| u64::try_from(most).ok()).unwrap_or(0))
+        })
+        .collect();
+    let mut wave = 0;
+    let mut used = 0u64;
+    let lanes = demand.lanes.iter().zip(tokens).enumerate().map(|(at, (lane, tokens))| {
+        if !target.strategy.batch {
+            return at as u32;
+        }
+        let own = each[&lane.model].saturating_mul((lane.batch * tokens.len()) as u64);
+        if used > 0 && used.saturating_add(own) > target.memory {
+            (wave, used) = (wave + 1, 0);
+        }
+        used = used.saturating_add(own);
+        wave
+    });
+    lanes.collect()
+}
