@@ -17,7 +17,11 @@ mod failures;
 mod hooks;
 #[path = "engine/liveness.rs"]
 mod liveness;
+#[path = "engine/patches.rs"]
+mod patches;
 #[path = "engine/programs.rs"]
 mod programs;
+#[path = "engine/sessions.rs"]
+mod sessions;
 #[path = "engine/support.rs"]
 mod support;

@@ -5,6 +5,8 @@
 
 #[path = "engine/chains.rs"]
 mod chains;
+#[path = "engine/sessions.rs"]
+mod sessions;
 #[path = "onnx_runtime/support.rs"]
 mod support;
 
@@ -32,6 +34,7 @@ use irc::ir::{
     verify::verify,
 };
 use irc::models::Model;
+use irc::passes::Strategy;
 
 use support::{agrees_with_rten, conforms, runtime};
 
@@ -49,6 +52,19 @@ fn it_conforms() {
 fn it_agrees_with_rten() {
     let Some(engine) = engine(Optimization::Off) else { return };
     agrees_with_rten(&engine);
+}
+
+/// Sessions of patches, with all that saves work and as they are written.
+#[test]
+fn no_schedule_changes_a_bit() {
+    let Some(runtime) = runtime() else { return };
+    let engine = || Driven::new(Ort::new(runtime.clone(), Some(2)).unwrap_or_else(|error| panic!("{error}")));
+    let (best, written) = (engine(), engine().with_strategy(Strategy::AS_WRITTEN));
+    for seed in 1_000..1_080 {
+        let program = sessions::program(seed);
+        let run = |engine: &Driven| program.run(engine).unwrap_or_else(|error| panic!("session {seed}: {error:?}"));
+        conformance::program::same_bits(&run(&best), &run(&written)).unwrap_or_else(|error| panic!("session {seed}: {error}"));
+    }
 }
 
 /// The engine as if it took no edits.

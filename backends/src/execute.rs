@@ -40,6 +40,7 @@ pub struct Driven {
     /// The engine, without its version.
     name: String,
     strategy: Strategy,
+    memory: Option<u64>,
     loaded: Mutex<Vec<(Handle, Arc<Ready>)>>,
 }
 
@@ -54,7 +55,7 @@ impl Driven {
     /// A backend on an engine.
     pub fn new(engine: impl Engine + 'static) -> Driven {
         let name = engine.caps().engine.split(' ').next().unwrap_or_default().to_owned();
-        Driven { engine: Box::new(engine), name, strategy: Strategy::default(), loaded: Mutex::default() }
+        Driven { engine: Box::new(engine), name, strategy: Strategy::default(), memory: None, loaded: Mutex::default() }
     }
 
     /// With schedules that leave out some of what saves work, to see what it is worth. No bit of a result changes.
@@ -62,10 +63,16 @@ impl Driven {
         Driven { strategy, ..self }
     }
 
+    /// With this many bytes, about, for values of forwards at a time; forwards that do not fit wait for others.
+    pub fn with_memory(self, bytes: u64) -> Driven {
+        Driven { memory: Some(bytes), ..self }
+    }
+
     /// What its schedules count on.
     pub fn target(&self) -> Target {
         let Caps { chunk, min_rows, edits, .. } = self.engine.caps();
-        Target { strategy: self.strategy, chunk, min_rows, edits, ..Target::default() }
+        let default = Target::default();
+        Target { strategy: self.strategy, chunk, min_rows, edits, memory: self.memory.unwrap_or(default.memory) }
     }
 
     /// Makes a model ready to run, unless it is already.

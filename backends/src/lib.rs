@@ -111,9 +111,10 @@ impl Outcome {
     /// Of a program that is about to run by a schedule, on an engine of a numeric class. Where nothing of a model is computed,
     /// it is the host's arithmetic.
     pub(crate) fn of(schedule: &Schedule, class: String) -> Outcome {
-        let Schedule { forwards, stages_run, stages_whole, .. } = *schedule;
+        let Schedule { forwards, stages_run, stages_whole, token_stages_whole, .. } = *schedule;
         let numeric_class = if stages_run > 0 { class } else { "host".to_owned() };
-        Outcome { report: Report { numeric_class, forwards, stages_run, stages_whole, ..Report::default() }, ..Outcome::default() }
+        let report = Report { numeric_class, forwards, stages_run, stages_whole, token_stages_whole, ..Report::default() };
+        Outcome { report, ..Outcome::default() }
     }
 
     /// The value that was saved under a name.
@@ -144,6 +145,8 @@ pub struct Report {
     pub stages_whole: usize,
     /// Tokens that went through position-wise stages, over all stages.
     pub token_stages: usize,
+    /// Tokens that would have gone through them in those passes.
+    pub token_stages_whole: usize,
     /// Calls of the engine.
     pub engine_calls: usize,
     /// Wall time in the engine.

@@ -531,7 +531,8 @@ The JSON object of `--json`:
   logs    [{label, value: {type, …}}]
   stopped null, or {reason, span} where the program stopped itself
   report  {numeric_class, forwards, stages_run, stages_whole, token_stages,
-          engine_calls, seconds, engine_seconds, attention_seconds}
+          token_stages_whole, engine_calls, seconds, engine_seconds,
+          attention_seconds}
   out     the results file, or null";
 
 const EMIT_HELP: &str = "\

@@ -200,12 +200,11 @@ impl Parts<'_> {
         let rows = [
             ["  ".to_owned(), "1 patch".to_owned(), "2 sweep".to_owned()],
             row("forward passes", &|report| thousands(report.forwards)),
-            row("stages run", &|report| {
-                let part = 1.0 - report.stages_run as f64 / report.stages_whole.max(1) as f64;
+            row("tokens through stages", &|report| {
+                let part = 1.0 - report.token_stages as f64 / report.token_stages_whole.max(1) as f64;
                 let saved = if part > 0.0 { format!(", {:.0} % saved", part * 100.0) } else { String::new() };
-                format!("{} of {}{saved}", thousands(report.stages_run), thousands(report.stages_whole))
+                format!("{} of {}{saved}", thousands(report.token_stages), thousands(report.token_stages_whole))
             }),
-            row("tokens in them", &|report| thousands(report.token_stages)),
             row("calls of the engine", &|report| thousands(report.engine_calls)),
             row("time", &|report| time(report.total_time)),
             row("  in the engine", &|report| time(report.engine_time)),

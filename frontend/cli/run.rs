@@ -229,8 +229,8 @@ pub(super) fn report_line(report: &Report) -> String {
     let mut parts = vec![report.numeric_class.clone()];
     // The reference backend has no stages.
     if report.stages_whole > 0 {
-        let stages = format!("{} of {} stages", thousands(report.stages_run), thousands(report.stages_whole));
-        parts.push(format!("{}, {stages}", count(report.forwards, "forward")));
+        let tokens = format!("{} of {} tokens through stages", thousands(report.token_stages), thousands(report.token_stages_whole));
+        parts.push(format!("{}, {tokens}", count(report.forwards, "forward")));
     }
     parts.push(time(report.total_time));
     parts.join("; ")
@@ -244,6 +244,7 @@ pub(super) fn report_json(report: &Report) -> Json {
         "stages_run": report.stages_run,
         "stages_whole": report.stages_whole,
         "token_stages": report.token_stages,
+        "token_stages_whole": report.token_stages_whole,
         "engine_calls": report.engine_calls,
         "seconds": report.total_time.as_secs_f64(),
         "engine_seconds": report.engine_time.as_secs_f64(),

@@ -186,6 +186,10 @@ pub struct Schedule {
     pub stages_run: usize,
     /// Stages that those passes would run, each whole and alone, with the stages of applied modules.
     pub stages_whole: usize,
+    /// Tokens that go through position-wise stages, over all stages.
+    pub token_stages: usize,
+    /// Tokens that would do so in those passes.
+    pub token_stages_whole: usize,
 }
 
 impl Schedule {

@@ -17,13 +17,15 @@ use irc_ir::{
 };
 
 use crate::values::number;
-use demand::{Demand, passes};
+use demand::Demand;
 use lanes::Lanes;
 use order::Order;
+use passes::{Passes, passes};
 
 mod demand;
 mod lanes;
 mod order;
+mod passes;
 
 /// What a schedule may count on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,10 +105,12 @@ pub fn schedule(program: &Verified, target: &Target) -> Result<Schedule, Diagnos
         }
     }
     let stages_run = demand.tasks.iter().filter(|task| task.needs.computes).count();
-    let (forwards, stages_whole) = passes(program, &live);
+    let Passes { forwards, stages: stages_whole, token_stages: token_stages_whole } = passes(program, &live);
+    let token_stages = demand.token_stages();
     let identities = demand.identities();
     let (steps, lanes) = Order::new(program, &values, target, demand, &results).run();
-    Ok(Schedule { lanes, steps, values: values.of, results, forwards, identities, stages_run, stages_whole })
+    let values = values.of;
+    Ok(Schedule { lanes, steps, values, results, forwards, identities, stages_run, stages_whole, token_stages, token_stages_whole })
 }
 
 /// Refuses what cannot be scheduled.

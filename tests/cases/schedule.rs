@@ -48,8 +48,8 @@ pub(crate) fn render(program: &Verified, schedule: &Schedule) -> String {
         let spec = program.models().values().next().expect("it has a model");
         writeln!(text, "no change: {} = {}", hook_name(spec, *hook), name(program.graph(), *value)).unwrap();
     }
-    let Schedule { forwards, stages_run, stages_whole, .. } = schedule;
-    writeln!(text, "forwards {forwards}, stages run {stages_run} of {stages_whole}").unwrap();
+    let Schedule { forwards, token_stages, token_stages_whole, .. } = schedule;
+    writeln!(text, "forwards {forwards}, tokens through stages {token_stages} of {token_stages_whole}").unwrap();
     text
 }
 

@@ -278,7 +278,7 @@ impl Execution<'_> {
         let report = &mut self.outcome.report;
         report.engine_calls += batch.calls;
         report.engine_time += batch.time;
-        report.token_stages += tokens;
+        report.token_stages += if batch.calls > 0 { tokens } else { 0 };
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! the first; where a written value turns out to need a later stage of another lane, that one is settled again.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap},
+    collections::{BTreeSet, BinaryHeap, HashMap},
     ops::Range,
     rc::Rc,
 };
@@ -369,6 +369,15 @@ impl<'a> Demand<'a> {
         self.joins.iter_mut().for_each(|join| join.pieces.iter_mut().for_each(|(lane, _)| moved(lane)));
     }
 
+    /// Tokens that go through position-wise stages.
+    pub(super) fn token_stages(&self) -> usize {
+        let computed = self.tasks.iter().filter(|task| {
+            let stage = &self.specs[self.model_of[task.lane.index()]].spec.stages()[task.stage];
+            task.needs.computes && matches!(stage.kind, StageKind::Positionwise)
+        });
+        computed.map(|task| self.lanes[task.lane.index()].batch * task.positions.len()).sum()
+    }
+
     /// Which model a lane is of, in the order of the program's models.
     pub(super) fn model_at(&self, lane: LaneId) -> usize {
         self.model_of[lane.index()]
@@ -450,41 +459,4 @@ fn written(lane: &Lane, stage: usize, hook: HookId) -> Option<&Write> {
 /// Whether an input of a stage is one of the model: what no lane makes.
 fn is_given(spec: &ModelSpec, input: NodeId) -> bool {
     matches!(spec.graph().node(input).op, Op::Input { .. })
-}
-
-/// Passes that the effects ask for, and stages if each ran whole and alone: what a tool does that runs programs as they are
-/// written. It runs a model once for every forward whose hooks are read, unless a forward with one more write shows the same
-/// value on its way. Modules count with their own stages.
-pub(super) fn passes(program: &Verified, live: &[bool]) -> (usize, usize) {
-    use irc_ir::types::Type;
-    let graph = program.graph();
-    let mut writes: HashMap<NodeId, Vec<&Name>> = HashMap::new();
-    let mut reads: BTreeMap<NodeId, Vec<&Name>> = BTreeMap::new();
-    let (mut passes, mut whole) = (0, 0);
-    for (_, node) in graph.nodes().filter(|(id, _)| live[id.index()]) {
-        match &node.op {
-            Op::Write { hook } => writes.entry(node.operands[0]).or_default().push(hook),
-            Op::Read { hook } => reads.entry(node.operands[0]).or_default().push(hook),
-            Op::Apply { model, module } => {
-                let spec = &program.models()[model];
-                let stage = |hook: HookId| spec.hook_info(hook).stage;
-                whole += spec.module(module).map_or(0, |module| stage(module.output) + 1 - stage(module.input));
-            }
-            _ => {}
-        }
-    }
-    for (forward, hooks) in reads {
-        let Type::Forward(ty) = program.ty(forward) else { continue };
-        let spec = &program.models()[&ty.model];
-        let later = writes.get(&forward).map_or(&[][..], Vec::as_slice);
-        let shown = |hook: &Name| {
-            let reaches = |write: &Name| matches!((spec.hook(write), spec.hook(hook)), (Ok(write), Ok(hook)) if spec.reaches(write, hook));
-            later.iter().any(|write| !reaches(write))
-        };
-        if !hooks.iter().all(|hook| shown(hook)) {
-            passes += 1;
-            whole += spec.stages().len();
-        }
-    }
-    (passes, whole)
 }

@@ -172,9 +172,10 @@ impl<'a> Lanes<'a> {
         own.keep_visible(&spec, hook);
         let lane = self.find(&own);
         let own = HookValue { forward: own, hook };
-        let mut walk = Walk { lanes: self, own: &own, lane, stage: spec.hook_info(hook).stage, visited: 0 };
+        let square = spec.is_square(hook);
+        let mut walk = Walk { lanes: self, own: &own, lane, stage: spec.hook_info(hook).stage, square, visited: 0 };
         let change = walk.first_change(value, &mut vec![], 0..length)?;
-        Some(if spec.causal() && !spec.is_square(hook) { change } else { 0 })
+        Some(if spec.causal() && !square { change } else { 0 })
     }
 }
 
@@ -185,6 +186,8 @@ struct Walk<'l, 'a> {
     own: &'l HookValue,
     lane: LaneId,
     stage: usize,
+    /// Whether positions are not the second dimension.
+    square: bool,
     visited: usize,
 }
 
@@ -234,7 +237,7 @@ impl Walk<'_, '_> {
                 let Some(inside) = part_of(whole, *dim, *start, *end, *step) else { return unknown };
                 // Positions are cut only as long as they are those of the hook.
                 let cut = match parts.iter().any(|(dim, _, _)| *dim == 1) {
-                    false if inside.0 == 1 => inside.1.clone(),
+                    false if inside.0 == 1 && !self.square => inside.1.clone(),
                     _ => positions.clone(),
                 };
                 let outside = self.first_change(whole, parts, positions);
