@@ -48,5 +48,49 @@ fn compiler(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, compiler);
+/// Head patching over 80 layers of 64 heads on a handle of 70B geometry without weights, as 5,120 plain traces.
+fn heads(c: &mut Criterion) {
+    let model = seventy_billion();
+    let session = model.session();
+    let (clean, corrupt) = (vec![791i64, 6864, 315, 9822, 374, 279, 3363, 315], vec![791i64, 6864, 315, 6457, 374, 279, 3363, 315]);
+    let source = session.trace(vec![clean]);
+    for (layer, head) in (0..80).flat_map(|layer| (0..64).map(move |head| (layer, head))) {
+        let hook = format!("model.layers.{layer}.self_attn.o_proj.input");
+        let columns = head * 128..(head + 1) * 128;
+        let z = source.hook(&*hook).at((.., .., columns.clone()));
+        let trace = session.trace(vec![corrupt.clone()]);
+        trace.hook(&*hook).at((.., .., columns)).set(&z);
+        let logits = trace.hook("lm_head.output").at((.., -1));
+        (logits.at((.., 9822)) - logits.at((.., 6457))).save(format!("{layer}.{head}"));
+    }
+    let graph = session.program().expect("the program is right");
+    let text_form = text::print(&graph, None);
+    let models = BTreeMap::from([(Name::from("m"), model)]);
+    let check = |graph: Graph| irc::run::check(graph, &models).expect("the program is right");
+    let verified = check(graph.clone());
+    let mut group = c.benchmark_group("5,120 heads");
+    group.sample_size(10);
+    let whole = || {
+        let graph = text::parse(&text_form).into_result().expect("it was printed");
+        schedule(&check(graph), &Default::default())
+    };
+    group.bench_function(BenchmarkId::new("schedule", graph.len()), |b| b.iter(|| black_box(schedule(&verified, &Default::default()))));
+    group.bench_function(BenchmarkId::new("parse to schedule", graph.len()), |b| b.iter(|| black_box(whole())));
+    group.finish();
+}
+
+/// A Llama of 80 layers that is known by its configuration alone.
+fn seventy_billion() -> Model {
+    let folder = std::env::temp_dir().join(format!("irc-70b-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder for the configuration");
+    let config = r#"{"model_type": "llama", "vocab_size": 128256, "hidden_size": 8192, "intermediate_size": 28672,
+        "num_hidden_layers": 80, "num_attention_heads": 64, "num_key_value_heads": 8, "max_position_embeddings": 8192,
+        "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "tie_word_embeddings": false}"#;
+    std::fs::write(folder.join("config.json"), config).expect("the configuration is written");
+    let model = Model::open(&folder.to_string_lossy());
+    std::fs::remove_dir_all(&folder).expect("the folder goes");
+    model.unwrap_or_else(|error| panic!("{error}"))
+}
+
+criterion_group!(benches, compiler, heads);
 criterion_main!(benches);

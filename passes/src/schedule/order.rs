@@ -14,9 +14,9 @@ use irc_ir::{
 use super::{Target, demand::Demand};
 use crate::values::Values;
 
-/// Lanes run a stage together if they set the same hooks in it, by edits or not, and take the same values. The last is what the
-/// attention of the stage looks at.
-type GroupKey = (Vec<(HookId, bool)>, Vec<NodeId>, [bool; 3]);
+/// Lanes run a stage together if they set the same hooks in it, by edits or not, and take the same values. Then comes what the
+/// attention of the stage looks at, and whether anything is computed.
+type GroupKey = (Vec<(HookId, bool)>, Vec<NodeId>, [bool; 3], bool);
 
 /// A pass over a stage's weights costs as much as the arithmetic of about this many tokens: where fewer tokens than that would
 /// get a value that they do not need, they still join those that do.
@@ -214,9 +214,9 @@ impl<'a> Order<'a> {
             let lane = &self.demand.lanes[of.lane.index()];
             let writes = if lane.stage == stage { &lane.writes[..] } else { &[] };
             let written = writes.iter().map(|write| (write.hook, write.edit.is_some())).collect();
-            groups.entry((written, of.needs.inputs.clone(), of.needs.looks)).or_default().push(task);
+            groups.entry((written, of.needs.inputs.clone(), of.needs.looks, of.needs.computes)).or_default().push(task);
         }
-        for ((_, inputs, _), tasks) in groups {
+        for ((_, inputs, ..), tasks) in groups {
             for tasks in self.together(tasks) {
                 self.step(&name, stage, inputs.clone(), &tasks);
                 for task in tasks {

@@ -6,7 +6,7 @@ use irc_ir::{
     graph::NodeId,
     model::{HookId, ModelSpec, StageKind},
     op::Op,
-    types::{Name, Type},
+    types::Type,
     verify::Verified,
 };
 
