@@ -4,7 +4,7 @@
 //! the first; where a written value turns out to need a later stage of another lane, that one is settled again.
 
 use std::{
-    collections::{BTreeSet, BinaryHeap, HashMap},
+    collections::{BTreeSet, HashMap},
     ops::Range,
     rc::Rc,
 };
@@ -18,8 +18,13 @@ use irc_ir::{
     verify::Verified,
 };
 
+use smallvec::SmallVec;
+
 use super::{Strategy, lanes::Lanes};
 use crate::values::Values;
+
+/// A few nodes of a model.
+pub(super) type Nodes = SmallVec<[NodeId; 4]>;
 
 /// A stage of a lane: what it computes, takes, gives and shows.
 pub(super) struct Task {
@@ -28,9 +33,9 @@ pub(super) struct Task {
     /// The positions that are computed: of those that the lane itself makes.
     pub(super) positions: Range<usize>,
     /// The values that are asked of it, in their order.
-    wanted: Vec<NodeId>,
+    wanted: Nodes,
     /// Those of them that others take.
-    pub(super) outputs: Vec<NodeId>,
+    pub(super) outputs: Nodes,
     pub(super) captures: Vec<Capture>,
     /// What follows from what is wanted.
     pub(super) needs: Rc<Needs>,
@@ -55,7 +60,7 @@ pub(super) struct Needs {
 }
 
 /// What makes the needs of stages the same: model, stage, what is wanted, and what is set, each hook with whether by an edit.
-type NeedsKey = (usize, usize, Vec<NodeId>, Vec<(HookId, bool)>);
+type NeedsKey = (usize, usize, Nodes, SmallVec<[(HookId, bool); 2]>);
 
 /// The search.
 pub(super) struct Demand<'a> {
@@ -74,7 +79,11 @@ pub(super) struct Demand<'a> {
     pub(super) wanted: BTreeSet<NodeId>,
     pub(super) joins: Vec<Joined>,
     queue: Vec<NodeId>,
-    heap: BinaryHeap<(usize, u32)>,
+    /// Tasks that have to be settled, by stage, and the last stage that has some.
+    unsettled: Vec<Vec<u32>>,
+    last: usize,
+    /// Of a task that was not settled yet.
+    nothing: Rc<Needs>,
 }
 
 /// A model, with the stage of each node.
@@ -109,7 +118,9 @@ impl<'a> Demand<'a> {
             wanted: BTreeSet::new(),
             joins: vec![],
             queue: vec![],
-            heap: BinaryHeap::new(),
+            unsettled: vec![],
+            last: 0,
+            nothing: Rc::default(),
         }
     }
 
@@ -130,9 +141,11 @@ impl<'a> Demand<'a> {
         loop {
             if let Some(value) = self.queue.pop() {
                 self.want_value(value);
-            } else if let Some((_, task)) = self.heap.pop() {
+            } else if let Some(task) = self.unsettled.get_mut(self.last).and_then(Vec::pop) {
                 self.tasks[task as usize].queued = false;
                 self.need(task as usize);
+            } else if self.last > 0 {
+                self.last -= 1;
             } else {
                 break;
             }
@@ -200,7 +213,8 @@ impl<'a> Demand<'a> {
         let at = match place[stage] {
             0 => {
                 place[stage] = self.tasks.len() as u32 + 1;
-                let (outputs, captures, wanted, needs) = Default::default();
+                let (outputs, captures, wanted) = Default::default();
+                let needs = self.nothing.clone();
                 self.tasks.push(Task { lane, stage, positions: 0..0, wanted, outputs, captures, needs, queued: false });
                 self.tasks.len() - 1
             }
@@ -220,7 +234,11 @@ impl<'a> Demand<'a> {
         task.positions = hull;
         if changed && !task.queued {
             task.queued = true;
-            self.heap.push((stage, at as u32));
+            if self.unsettled.len() <= stage {
+                self.unsettled.resize(stage + 1, vec![]);
+            }
+            self.unsettled[stage].push(at as u32);
+            self.last = self.last.max(stage);
         }
         at
     }
