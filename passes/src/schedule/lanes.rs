@@ -31,6 +31,10 @@ const MOST: usize = 64;
 /// The most writes in one stage whose extent is looked for.
 const MOST_WRITES: usize = 8;
 
+/// How prompts begin: the place of what is before the last token of the beginning, and that token, of each sequence. What is known
+/// of a beginning is its own place, and the first base that has it.
+type Beginning = (usize, SmallVec<[i64; 4]>);
+
 /// The tree.
 pub(super) struct Lanes<'a> {
     program: &'a Verified,
@@ -69,8 +73,7 @@ impl<'a> Lanes<'a> {
 
     /// One lane for each base. Of tokens that begin like those of an earlier base, the beginning is that base's.
     fn grow_roots(&mut self) {
-        // For each beginning, by the place of what is before its last token: its own place, and the first base that has it.
-        let mut beginnings: HashMap<(usize, SmallVec<[i64; 4]>), (usize, LaneId)> = HashMap::new();
+        let mut beginnings: HashMap<Beginning, (usize, LaneId)> = HashMap::new();
         let models: Vec<_> = self.program.models().keys().collect();
         for base in &self.values.bases {
             let id = LaneId(self.lanes.len() as u32);
