@@ -32,7 +32,10 @@ use crate::{
     steps::{evaluate, perform},
 };
 
+mod kernel;
 mod stages;
+
+use kernel::{kernel_operands, run_kernel};
 
 /// The backend that runs schedules on an engine.
 pub struct Driven {
@@ -209,6 +212,9 @@ impl<'a> Execution<'a> {
         for step in &schedule.steps {
             match step {
                 Step::Host(id) => graph.node(*id).operands.iter().for_each(|operand| self.count_use(*operand)),
+                Step::Kernel(chain) => {
+                    kernel_operands(graph, &schedule.values, chain).into_iter().for_each(|value| self.uses[value.index()] += 1);
+                }
                 Step::Effect(at) => graph.effects[*at].uses().for_each(|used| self.count_use(used)),
                 Step::Join(join) => {
                     join.pieces.iter().for_each(|(lane, _)| *self.lane_uses.entry((*lane, join.node)).or_default() += 1);
@@ -240,6 +246,7 @@ impl<'a> Execution<'a> {
                     let value = self.host(*id, host);
                     self.store(*id, value);
                 }
+                Step::Kernel(chain) => self.kernel(chain),
                 Step::Effect(at) => self.effect(*at, host)?,
                 Step::Join(join) => self.join(join)?,
                 Step::Stage(step) => self.stage(step)?,
@@ -256,6 +263,16 @@ impl<'a> Execution<'a> {
         let node = graph.node(id);
         let operands: Vec<Value> = self.take_all(&node.operands).into_iter().collect::<Result<_, _>>()?;
         evaluate(self.program, id, &operands, host)
+    }
+
+    /// Evaluates a chain of operations that work element by element.
+    fn kernel(&mut self, chain: &[NodeId]) {
+        let Some(&last) = chain.last() else { return };
+        let operands = kernel_operands(self.program.graph(), &self.schedule.values, chain);
+        let given = operands.into_iter().map(|operand| Ok((operand, self.take_tensor(operand)?)));
+        let given: Result<Vec<(NodeId, Tensor)>, Diagnostic> = given.collect();
+        let value = given.and_then(|given| run_kernel(self.program, &self.schedule.values, chain, &given));
+        self.store(last, value.map(Value::Tensor));
     }
 
     fn effect(&mut self, at: usize, host: &mut dyn Host) -> Result<(), Diagnostic> {

@@ -814,3 +814,78 @@ ops! {
         template: Name,
     }
 }
+
+impl Op {
+    /// Whether each element of the result follows from the operands' elements at its place, after broadcasting, alone.
+    pub const fn is_elementwise(&self) -> bool {
+        matches!(
+            self,
+            Op::Add {}
+                | Op::Sub {}
+                | Op::Mul {}
+                | Op::Div {}
+                | Op::FloorDiv {}
+                | Op::Remainder {}
+                | Op::Fmod {}
+                | Op::Pow {}
+                | Op::Maximum {}
+                | Op::Minimum {}
+                | Op::Atan2 {}
+                | Op::Logaddexp {}
+                | Op::Neg {}
+                | Op::Abs {}
+                | Op::Sign {}
+                | Op::Square {}
+                | Op::Floor {}
+                | Op::Ceil {}
+                | Op::Round {}
+                | Op::Trunc {}
+                | Op::Frac {}
+                | Op::Clamp { .. }
+                | Op::Reciprocal {}
+                | Op::Rsqrt {}
+                | Op::Exp {}
+                | Op::Exp2 {}
+                | Op::Expm1 {}
+                | Op::Log {}
+                | Op::Log1p {}
+                | Op::Log2 {}
+                | Op::Log10 {}
+                | Op::Sqrt {}
+                | Op::Sin {}
+                | Op::Cos {}
+                | Op::Tan {}
+                | Op::Asin {}
+                | Op::Acos {}
+                | Op::Atan {}
+                | Op::Sinh {}
+                | Op::Cosh {}
+                | Op::Erf {}
+                | Op::Sigmoid {}
+                | Op::Tanh {}
+                | Op::Silu {}
+                | Op::Gelu { .. }
+                | Op::Relu {}
+                | Op::LeakyRelu { .. }
+                | Op::Elu { .. }
+                | Op::Softplus { .. }
+                | Op::Mish {}
+                | Op::LogSigmoid {}
+                | Op::Eq {}
+                | Op::Ne {}
+                | Op::Lt {}
+                | Op::Le {}
+                | Op::Gt {}
+                | Op::Ge {}
+                | Op::And {}
+                | Op::Or {}
+                | Op::Xor {}
+                | Op::Not {}
+                | Op::Isnan {}
+                | Op::Isinf {}
+                | Op::Isfinite {}
+                | Op::Select {}
+                | Op::Cast { .. }
+        )
+    }
+}

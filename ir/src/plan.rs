@@ -163,6 +163,9 @@ pub enum Step {
     Join(Joined),
     /// Evaluate an operation on the host.
     Host(NodeId),
+    /// Evaluate operations on the host that work element by element on tensors of one shape, in their order. Only the value of
+    /// the last one is used by others.
+    Kernel(Vec<NodeId>),
     /// Do an entry of the effect list.
     Effect(usize),
 }

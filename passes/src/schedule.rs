@@ -23,6 +23,7 @@ use order::Order;
 use passes::{Passes, passes};
 
 mod demand;
+mod kernels;
 mod lanes;
 mod order;
 mod passes;
@@ -66,19 +67,23 @@ pub struct Strategy {
     pub positions: bool,
     /// All rows that are ready for a stage travel as one flat batch.
     pub batch: bool,
+    /// Chains of operations of the program that work element by element are one step.
+    pub fuse: bool,
 }
 
 impl Strategy {
     /// Each forward pass alone, whole, from its first stage to its last: what runs when a program is run as it is written.
-    pub const AS_WRITTEN: Strategy = Strategy { live: false, share: false, prefixes: false, cone: false, positions: false, batch: false };
+    pub const AS_WRITTEN: Strategy =
+        Strategy { live: false, share: false, prefixes: false, cone: false, positions: false, batch: false, fuse: false };
     /// What graphs of whole programs are made of: rows of whole sequences.
-    pub const WHOLE_SEQUENCES: Strategy = Strategy { live: true, share: true, prefixes: false, cone: false, positions: false, batch: true };
+    pub const WHOLE_SEQUENCES: Strategy =
+        Strategy { live: true, share: true, prefixes: false, cone: false, positions: false, batch: true, fuse: false };
 }
 
 impl Default for Strategy {
     /// Everything.
     fn default() -> Strategy {
-        Strategy { live: true, share: true, prefixes: true, cone: true, positions: true, batch: true }
+        Strategy { live: true, share: true, prefixes: true, cone: true, positions: true, batch: true, fuse: true }
     }
 }
 
@@ -110,6 +115,7 @@ pub fn schedule(program: &Verified, target: &Target) -> Result<Schedule, Diagnos
     let identities = demand.identities();
     let (steps, lanes) = Order::new(program, &values, target, demand, &results).run();
     let values = values.of;
+    let steps = if strategy.fuse { kernels::fuse(program, &values, &lanes, steps) } else { steps };
     Ok(Schedule { lanes, steps, values, results, forwards, identities, stages_run, stages_whole, token_stages, token_stages_whole })
 }
 

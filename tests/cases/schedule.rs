@@ -24,6 +24,10 @@ pub(crate) fn render(program: &Verified, schedule: &Schedule) -> String {
         match step {
             Step::Stage(step) => text += &show_stage(program, step),
             Step::Host(id) => writeln!(text, "host {}", definition(program.graph(), *id)).unwrap(),
+            Step::Kernel(chain) => {
+                let chain: Vec<String> = chain.iter().map(|id| definition(program.graph(), *id)).collect();
+                writeln!(text, "kernel {}", chain.join("; ")).unwrap();
+            }
             Step::Join(join) => {
                 let pieces = join.pieces.iter().map(|(lane, positions)| format!("{} of lane {}", range(positions), lane.0));
                 let pieces: Vec<String> = pieces.collect();

@@ -82,3 +82,33 @@ fn a_patch_before_the_prompts_differ_costs_nothing() {
     let firsts: Vec<usize> = plan.lanes.iter().map(|lane| lane.first).collect();
     assert_eq!(firsts, [0, 3, 3, 4, 5, 6, 7]);
 }
+
+/// Element by element and block by block, a chain of operations has the bits of one operation after the other.
+#[test]
+fn kernels_have_the_bits_of_their_operations() {
+    let mut program = Program::new(llama());
+    let mut dice = Dice::new(3);
+    let forward = program.forward(&ids(1, 400, &mut dice));
+    let logits = program.read(forward, "lm_head.output");
+    let count = program.number(3.0);
+    let row = program.constant(&Tensor::new([1, 1, 1], vec![0.5f32]));
+    let scaled = program.mul(logits, count);
+    let bent = program.op(Op::Silu {}, [scaled]);
+    let both = program.add(bent, scaled);
+    let chosen = program.op(Op::Gt {}, [both, row]);
+    let picked = program.op(Op::Select {}, [chosen, both, logits]);
+    let shared = program.op(Op::Exp {}, [logits]);
+    let end = program.op(Op::Sub {}, [picked, shared]);
+    program.save("end", end);
+    program.save("shared", shared);
+    let narrow = program.op(Op::Cast { dtype: irc::ir::types::DType::F16 }, [end]);
+    let back = program.op(Op::Cast { dtype: irc::ir::types::DType::F32 }, [narrow]);
+    let sum = program.op(Op::Sum { dims: vec![], keepdim: false }, [back]);
+    program.save("sum", sum);
+    let plan = schedule(&program.verified(), &Target::default()).expect("it has no loops");
+    let kernels: Vec<usize> =
+        plan.steps.iter().filter_map(|step| if let Step::Kernel(chain) = step { Some(chain.len()) } else { None }).collect();
+    assert_eq!(kernels, [6, 2], "the comparison is a chain's, what is saved ends one, a reduction is none");
+    let written = Driven::new(Rten::new(Some(2))).with_strategy(Strategy::AS_WRITTEN);
+    same_bits("kernels", &run(&Driven::new(Rten::new(Some(2))), &program), &run(&written, &program));
+}

@@ -396,7 +396,7 @@ impl Execution<'_> {
                     }
                     steps.push(at);
                 }
-                Step::Join(_) | Step::Effect(_) => {}
+                Step::Join(_) | Step::Kernel(_) | Step::Effect(_) => {}
             }
         }
         Ok(steps)
@@ -476,6 +476,6 @@ fn tokens(program: &Verified, schedule: &Schedule, step: &Step) -> usize {
         Step::Stage(step) if matches!(program.models()[&step.model].stages()[step.stage].kind, StageKind::Positionwise) => {
             step.lanes.iter().map(|lane| &schedule.lanes[lane.index()]).map(|lane| lane.batch * lane.length).sum()
         }
-        Step::Stage(_) | Step::Host(_) | Step::Join(_) | Step::Effect(_) => 0,
+        Step::Stage(_) | Step::Host(_) | Step::Join(_) | Step::Kernel(_) | Step::Effect(_) => 0,
     }
 }
