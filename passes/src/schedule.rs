@@ -1,11 +1,19 @@
 //! The schedule: which stages run, for which rows, in which order.
 //!
-//! Two things are decided here. *Liveness*: a stage runs for a row only if something that the program saves or logs
-//! depends on it; stopping early and skipping a module whose output is set follow from that. *Shared prefixes*: forwards
-//! with the same tokens and the same writes so far are one row until their writes differ.
+//! What is decided here, each on its own in [`Strategy`]:
 //!
-//! The form is that of a staircase: at each stage, all rows that are ready travel as one flat batch of tokens, so that a
-//! sweep of patches written as a plain loop of traces walks over the weights once.
+//! - *Liveness*: a stage runs for a row only if something that the program saves or logs depends on it; stopping early and
+//!   skipping a module whose output is set follow from that.
+//! - *Sharing*: forwards with the same tokens and the same writes so far are one row until their writes differ; prompts that
+//!   begin alike are one row until their tokens differ.
+//! - *The causal cone*: in a causal model a write at a position changes nothing before it. Earlier positions are not computed
+//!   again: later ones look at the keys and values that are there. A write that changes nothing at all is dropped.
+//! - *Positions*: of the last layers only those are computed that something needs.
+//! - *One walk*: at each stage, all rows that are ready travel as one flat batch of tokens. A sweep of patches written as a plain
+//!   loop of traces becomes a staircase, which rows join at the layer of their first write, and goes over the weights once.
+//!
+//! `lanes` finds the rows and where they branch, `demand` what is needed of them, `order` when it is done, `kernels` puts
+//! operations of the program together.
 
 use irc_ir::{
     code::Code,
