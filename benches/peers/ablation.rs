@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use irc::{
-    backends::{Engine, Report, execute::{Driven, target}, rten::Rten},
+    backends::{Report, execute::Driven, rten::Rten},
     ir::types::Name,
     models::Model,
     passes::Strategy,
@@ -93,7 +93,6 @@ fn cell(task: &Task, lab: &Lab, backend: &Driven, rounds: usize) -> Cell {
 pub(crate) fn breakdown(tasks: &[&Task], lab: &Lab, backend: &Driven, rounds: usize) {
     let models = BTreeMap::from([(Name::from("m"), lab.model.clone())]);
     let handles = BTreeMap::from([(Name::from("m"), lab.model.handle().expect("the weights are whole"))]);
-    let caps = Rten::new(None).caps();
     println!(
         "{:<18} {:>9} {:>8} {:>8} {:>9} {:>8} {:>8} {:>9} {:>8} {:>7} {:>13}",
         "wall, ms", "traces", "check", "schedule", "run", "engine", "attention", "the rest", "calls", "nodes", "token-stages"
@@ -103,7 +102,7 @@ pub(crate) fn breakdown(tasks: &[&Task], lab: &Lab, backend: &Driven, rounds: us
             let (graph, traces) = Time::of(|| (task.write)(lab).program().expect("the program is right"));
             let nodes = graph.len();
             let (program, check) = Time::of(|| irc::run::check(graph, &models).expect("the program is right"));
-            let (_, schedule) = Time::of(|| irc::passes::schedule(&program, &target(&caps)).expect("the program can be run"));
+            let (_, schedule) = Time::of(|| irc::passes::schedule(&program, &backend.target()).expect("the program can be run"));
             let run = |program| irc::backends::Backend::run(backend, program, &handles, &mut |_| {}).expect("the program runs").report;
             (run(&program), [traces, check, schedule].map(|time| time.wall), nodes)
         });

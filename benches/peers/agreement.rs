@@ -29,7 +29,9 @@ impl Found {
     pub(crate) fn of(results: &Results, answer: Answer) -> Found {
         let names = (0..results.iter().count()).map(|number| number.to_string());
         match answer {
-            Answer::Rows(width) => Found::Rows(width, names.flat_map(|name| results.floats(&name).expect("it was saved").to_vec()).collect()),
+            Answer::Rows(width) => {
+                Found::Rows(width, names.flat_map(|name| results.floats(&name).expect("it was saved").to_vec()).collect())
+            }
             Answer::Choices { .. } => Found::Choices(names.flat_map(|name| results.ints(&name).expect("it was saved").to_vec()).collect()),
         }
     }

@@ -27,7 +27,10 @@ fn main() -> ExitCode {
         !known && arg.parse::<usize>().is_err()
     });
     if let Some(word) = unknown {
-        println!("`{word}` is neither a task ({}) nor a number of rounds, `ablation`, `breakdown` or `loop`", TASKS.iter().map(|task| task.name).collect::<Vec<_>>().join(", "));
+        println!(
+            "`{word}` is neither a task ({}) nor a number of rounds, `ablation`, `breakdown` or `loop`",
+            TASKS.iter().map(|task| task.name).collect::<Vec<_>>().join(", ")
+        );
         return ExitCode::from(2);
     }
     let model = match Model::fetch("smollm2", &mut |_| {}) {

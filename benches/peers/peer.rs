@@ -64,7 +64,9 @@ impl Peer {
         let mut reply = String::new();
         let read = sent.and_then(|()| self.replies.read_line(&mut reply));
         match read {
-            Ok(0) | Err(_) => Err(format!("it ended: {}", self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string()))),
+            Ok(0) | Err(_) => {
+                Err(format!("it ended: {}", self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())))
+            }
             Ok(_) => serde_json::from_str(&reply).map_err(|error| format!("it said {reply:?}: {error}")),
         }
     }
@@ -101,7 +103,8 @@ pub(crate) fn folder(model: &Model, handle: &Handle) -> Result<PathBuf, String> 
 
 fn write_weights(handle: &Handle, path: &Path) -> io::Result<()> {
     let decls = handle.spec.weights().iter();
-    let stored = decls.filter(|decl| decl.copy_of.is_none()).map(|decl| Ok((as_in_checkpoint(&decl.name), checkpoint_tensor(handle, decl)?)));
+    let stored =
+        decls.filter(|decl| decl.copy_of.is_none()).map(|decl| Ok((as_in_checkpoint(&decl.name), checkpoint_tensor(handle, decl)?)));
     let stored = stored.collect::<io::Result<Vec<_>>>()?;
     safetensors::serialize_to_file(stored, Some([("format".to_owned(), "pt".to_owned())].into()), path).map_err(io::Error::other)
 }
