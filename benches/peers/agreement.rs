@@ -76,8 +76,8 @@ impl Reference {
                     apart / length(&mut theirs.iter().map(|b| f64::from(*b)))
                 };
                 let distances = ours.chunks(*width).zip(theirs.chunks(*width)).map(distance);
-                // A distance that is no number is none of the small ones.
-                Agreement::Rows(distances.fold(0.0, |most, next| if next <= most { most } else { next }))
+                // A distance that is no number is the largest.
+                Agreement::Rows(distances.fold(0.0, |most: f64, next| if most.is_nan() || next <= most { most } else { next }))
             }
             (Found::Choices(ours), Found::Choices(theirs)) if ours.len() == theirs.len() && ours.len() == self.leads.len() => {
                 // Each of two logits may be off by the tolerance.

@@ -127,7 +127,8 @@ pub(crate) const TASKS: &[Task] = &[
         answer: Answer::Rows(VOCABULARY),
         reference: "heads_loop",
         rivals: &[
-            torch_once("heads_loop", Some(TimesWithoutAndWithPrefixes(25.0, 50.0))),
+            // All positions from the first that differs are computed anew: no schedule saves more.
+            torch_once("heads_loop", None),
             torch("heads_batched", None),
             torch("heads_handopt_prefix", Some(Part(0.5))),
         ],
@@ -139,7 +140,7 @@ pub(crate) const TASKS: &[Task] = &[
         answer: Answer::Rows(VOCABULARY),
         reference: "heads_last_loop",
         rivals: &[
-            torch_once("heads_last_loop", Some(Times(40.0))),
+            torch_once("heads_last_loop", Some(Times(25.0))),
             torch("heads_last_batched", None),
             torch("heads_last_handopt_causal", Some(Part(0.5))),
         ],
