@@ -217,27 +217,19 @@ impl Walk<'_, '_> {
             };
         }
         let node = self.lanes.program.graph().node(value);
-        let part_of = |whole: NodeId, dim: i64, start: Option<i64>, end: Option<i64>, step: i64| {
-            let shape = &self.lanes.program.ty(whole).as_tensor()?.shape;
-            let dim = place(dim, shape.len())?;
-            Some((dim, part(start, end, shape[dim].as_usize()?), step))
-        };
         match &node.op {
-            Op::Slice { dim, start, end, step } => {
-                let whole = node.operands[0];
-                match (part_of(whole, *dim, *start, *end, *step), parts.last()) {
-                    (Some(own), Some(last)) if own == *last => {
-                        parts.pop();
-                        let change = self.first_change(whole, parts, positions);
-                        parts.push(own);
-                        change
-                    }
-                    _ => unknown,
+            Op::Slice { .. } | Op::Unsqueeze { .. } => match (self.slice(value), parts.last()) {
+                (Some((whole, own)), Some(last)) if own == *last => {
+                    parts.pop();
+                    let change = self.first_change(whole, parts, positions);
+                    parts.push(own);
+                    change
                 }
-            }
+                _ => unknown,
+            },
             Op::Update { dim, start, end, step } => {
                 let (whole, new) = (node.operands[0], node.operands[1]);
-                let Some(inside) = part_of(whole, *dim, *start, *end, *step) else { return unknown };
+                let Some(inside) = self.part_of(whole, *dim, *start, *end, *step) else { return unknown };
                 // Positions are cut only as long as they are those of the hook.
                 let cut = match parts.iter().any(|(dim, _, _)| *dim == 1) {
                     false if inside.0 == 1 && !self.square => inside.1.clone(),
@@ -254,6 +246,34 @@ impl Walk<'_, '_> {
             }
             _ => unknown,
         }
+    }
+
+    /// What a value is a slice of, and which: an index whose dimension is put back is one, too.
+    fn slice(&self, value: NodeId) -> Option<(NodeId, Part)> {
+        let node = |value: NodeId| self.lanes.program.graph().node(self.lanes.values.of[value.index()]);
+        let outer = node(value);
+        match &outer.op {
+            Op::Slice { dim, start, end, step } => {
+                let whole = outer.operands[0];
+                Some((whole, self.part_of(whole, *dim, *start, *end, *step)?))
+            }
+            Op::Unsqueeze { dim } => {
+                let inner = node(outer.operands[0]);
+                let (Op::Index { dim: gone, index }, Some(&whole)) = (&inner.op, inner.operands.first()) else { return None };
+                let rank = self.lanes.program.ty(whole).as_tensor()?.rank();
+                let end = if *index == -1 { None } else { index.checked_add(1) };
+                let back = place(*dim, rank)? == place(*gone, rank)?;
+                back.then(|| Some((whole, self.part_of(whole, *gone, Some(*index), end, 1)?))).flatten()
+            }
+            _ => None,
+        }
+    }
+
+    /// A part of a dimension of a value.
+    fn part_of(&self, whole: NodeId, dim: i64, start: Option<i64>, end: Option<i64>, step: i64) -> Option<Part> {
+        let shape = &self.lanes.program.ty(whole).as_tensor()?.shape;
+        let dim = place(dim, shape.len())?;
+        Some((dim, part(start, end, shape[dim].as_usize()?), step))
     }
 
     /// The first of some positions that another lane has made in the own lane than in `lane`.
