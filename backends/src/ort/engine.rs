@@ -78,7 +78,7 @@ impl Ort {
 
 impl Engine for Ort {
     fn caps(&self) -> Caps {
-        Caps { engine: format!("onnxruntime {}", self.runtime.version()), chunk: 128, min_rows: 2, edits: true }
+        Caps { engine: format!("onnxruntime {}", self.runtime.version()), chunk: 128, min_rows: 2, edits: true, prunes: false }
     }
 
     fn load(&self, model: &Handle) -> Result<Arc<dyn LoadedModel>, Diagnostic> {
