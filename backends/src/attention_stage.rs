@@ -7,6 +7,7 @@ use irc_ir::{
     model::{self, HookId, RotaryShape},
     tensor::Tensor,
 };
+use irc_passes::takes::looks;
 
 use crate::{
     attention::{Attention, Heads, Rotary, Row},
@@ -95,14 +96,6 @@ pub(crate) struct Request<'a> {
     /// Hooks that are wanted. For scores and pattern, of some lanes only.
     pub(crate) wanted: BTreeMap<HookId, Vec<bool>>,
     pub(crate) cancel: &'a Cancel,
-}
-
-/// Which of queries, keys and values a stage looks at for some hooks, while others are set.
-pub(crate) fn looks(hooks: &model::Attention, wanted: &dyn Fn(HookId) -> bool, set: &dyn Fn(HookId) -> bool) -> [bool; 3] {
-    let z = wanted(hooks.z) && !set(hooks.z);
-    let pattern = (z || wanted(hooks.pattern)) && !set(hooks.pattern);
-    let scores = (pattern || wanted(hooks.scores)) && !set(hooks.scores);
-    [scores || wanted(hooks.q), scores || wanted(hooks.k), z || wanted(hooks.v)]
 }
 
 impl AttentionStage {

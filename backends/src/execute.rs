@@ -21,10 +21,10 @@ use irc_ir::{
     verify::Verified,
 };
 
-use irc_passes::{Strategy, Target};
+use irc_passes::{Strategy, Target, takes::Takes};
 
 use crate::{
-    Backend, Caps, Engine, Handle, Handles, LoadedModel, Outcome,
+    Backend, Caps, Engine, Handle, Handles, LoadedModel, Outcome, StepReport,
     attention_stage::AttentionStage,
     cancel::Cancel,
     failed, handle_of,
@@ -35,7 +35,7 @@ use crate::{
 mod kernel;
 mod stages;
 
-use kernel::{kernel_operands, run_kernel};
+use kernel::run_kernel;
 
 /// The backend that runs schedules on an engine.
 pub struct Driven {
@@ -73,9 +73,9 @@ impl Driven {
 
     /// What its schedules count on.
     pub fn target(&self) -> Target {
-        let Caps { chunk, min_rows, edits, .. } = self.engine.caps();
+        let Caps { chunk, min_rows, edits, prunes, .. } = self.engine.caps();
         let default = Target::default();
-        Target { strategy: self.strategy, chunk, min_rows, edits, memory: self.memory.unwrap_or(default.memory) }
+        Target { strategy: self.strategy, chunk, min_rows, edits, prunes, memory: self.memory.unwrap_or(default.memory) }
     }
 
     /// Makes a model ready to run, unless it is already.
@@ -162,6 +162,7 @@ impl LaneValue {
 struct Execution<'a> {
     program: &'a Verified,
     schedule: &'a Schedule,
+    takes: Takes<'a>,
     ready: &'a BTreeMap<Name, Arc<Ready>>,
     caps: &'a Caps,
     cancel: &'a Cancel,
@@ -189,6 +190,7 @@ impl<'a> Execution<'a> {
         let mut execution = Execution {
             program,
             schedule,
+            takes: Takes { program, schedule },
             ready,
             caps,
             cancel,
@@ -208,29 +210,11 @@ impl<'a> Execution<'a> {
 
     /// Counts how often values are going to be used, so that each goes with its last use.
     fn count_uses(&mut self) {
-        let (graph, schedule) = (self.program.graph(), self.schedule);
-        for step in &schedule.steps {
-            match step {
-                Step::Host(id) => graph.node(*id).operands.iter().for_each(|operand| self.count_use(*operand)),
-                Step::Kernel(chain) => {
-                    kernel_operands(graph, &schedule.values, chain).into_iter().for_each(|value| self.uses[value.index()] += 1);
-                }
-                Step::Effect(at) => graph.effects[*at].uses().for_each(|used| self.count_use(used)),
-                Step::Join(join) => {
-                    join.pieces.iter().for_each(|(lane, _)| *self.lane_uses.entry((*lane, join.node)).or_default() += 1);
-                }
-                Step::Stage(step) => {
-                    let taken = self.taken(step);
-                    taken.lanes.into_iter().for_each(|key| *self.lane_uses.entry(key).or_default() += 1);
-                    taken.values.into_iter().for_each(|value| self.uses[value.index()] += 1);
-                }
-            }
+        for step in &self.schedule.steps {
+            let taken = self.takes.of(step);
+            taken.lanes.into_iter().for_each(|key| *self.lane_uses.entry(key).or_default() += 1);
+            taken.values.into_iter().for_each(|value| self.uses[value.index()] += 1);
         }
-    }
-
-    fn count_use(&mut self, node: NodeId) {
-        let value = self.value(node);
-        self.uses[value.index()] += 1;
     }
 
     fn value(&self, node: NodeId) -> NodeId {
@@ -241,6 +225,7 @@ impl<'a> Execution<'a> {
         let schedule = self.schedule;
         for step in &schedule.steps {
             self.cancel.check()?;
+            let (start, before) = (Instant::now(), self.outcome.report.crossed());
             match step {
                 Step::Host(id) => {
                     let value = self.host(*id, host);
@@ -251,6 +236,8 @@ impl<'a> Execution<'a> {
                 Step::Join(join) => self.join(join)?,
                 Step::Stage(step) => self.stage(step)?,
             }
+            let crossed = self.outcome.report.crossed().since(before);
+            self.outcome.report.steps.push(StepReport { time: start.elapsed(), crossed });
             if self.outcome.stopped.is_some() {
                 break;
             }
@@ -268,7 +255,7 @@ impl<'a> Execution<'a> {
     /// Evaluates a chain of operations that work element by element.
     fn kernel(&mut self, chain: &[NodeId]) {
         let Some(&last) = chain.last() else { return };
-        let operands = kernel_operands(self.program.graph(), &self.schedule.values, chain);
+        let operands = self.takes.of_chain(chain);
         let given = operands.into_iter().map(|operand| Ok((operand, self.take_tensor(operand)?)));
         let given: Result<Vec<(NodeId, Tensor)>, Diagnostic> = given.collect();
         let value = given.and_then(|given| run_kernel(self.program, &self.schedule.values, chain, &given));

@@ -149,12 +149,64 @@ pub struct Report {
     pub token_stages_whole: usize,
     /// Calls of the engine.
     pub engine_calls: usize,
+    /// Bytes of the tensors that the engine was given, edits included.
+    pub bytes_in: u64,
+    /// Bytes of those that it gave.
+    pub bytes_out: u64,
+    /// By the steps of the schedule, as far as it came: what each of them took.
+    pub steps: Vec<StepReport>,
     /// Wall time in the engine.
     pub engine_time: Duration,
     /// Wall time in attention.
     pub attention_time: Duration,
     /// Wall time of everything.
     pub total_time: Duration,
+}
+
+/// What went over the boundary of an engine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Crossed {
+    /// Calls.
+    pub calls: usize,
+    /// Bytes of the tensors that it was given, edits included.
+    pub bytes_in: u64,
+    /// Bytes of those that it gave.
+    pub bytes_out: u64,
+}
+
+impl Crossed {
+    /// What came after `before`.
+    pub(crate) fn since(self, before: Crossed) -> Crossed {
+        Crossed {
+            calls: self.calls - before.calls,
+            bytes_in: self.bytes_in - before.bytes_in,
+            bytes_out: self.bytes_out - before.bytes_out,
+        }
+    }
+}
+
+impl Report {
+    /// What went over the engine's boundary so far.
+    pub(crate) fn crossed(&self) -> Crossed {
+        Crossed { calls: self.engine_calls, bytes_in: self.bytes_in, bytes_out: self.bytes_out }
+    }
+
+    /// Adds calls of the engine.
+    pub(crate) fn add_calls(&mut self, crossed: Crossed, time: Duration) {
+        self.engine_calls += crossed.calls;
+        self.bytes_in += crossed.bytes_in;
+        self.bytes_out += crossed.bytes_out;
+        self.engine_time += time;
+    }
+}
+
+/// What a step of a schedule took.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StepReport {
+    /// Wall time.
+    pub time: Duration,
+    /// What went over the engine's boundary.
+    pub crossed: Crossed,
 }
 
 /// What an engine can do.
@@ -169,6 +221,8 @@ pub struct Caps {
     /// Whether it edits values while it computes them. One that starts anywhere and computes only what is wanted has no need
     /// to: it is stopped at a value, and goes on from what became of it.
     pub edits: bool,
+    /// Whether it computes only what is wanted. Otherwise it computes the whole stage.
+    pub prunes: bool,
 }
 
 /// Something that can compute models.
@@ -204,6 +258,18 @@ pub struct Call<'a> {
     pub want: &'a [NodeId],
     /// Ends the run early. An engine that cannot be interrupted need not look at it: its caller does, between calls.
     pub cancel: &'a Cancel,
+}
+
+impl Call<'_> {
+    /// The bytes of all tensors that are given.
+    pub fn bytes(&self) -> u64 {
+        let edit = |edit: &Edit| {
+            let replace = edit.replace.iter().flat_map(|(mask, value)| [mask, value]);
+            edit.scale.iter().chain(&edit.add).chain(replace).map(Tensor::bytes).sum::<usize>()
+        };
+        let given: usize = self.given.iter().map(|(_, tensor)| tensor.bytes()).sum();
+        (given + self.edits.iter().map(|(_, of)| edit(of)).sum::<usize>()) as u64
+    }
 }
 
 /// A model on an engine.

@@ -1,8 +1,12 @@
 //! Passes: pure functions from verified programs to programs and plans. No IO; nothing here fails on verified input.
 
+pub mod calls;
+pub mod cost;
 mod edits;
 pub mod rule;
 pub mod schedule;
+pub mod takes;
 mod values;
 
+pub use cost::cost;
 pub use schedule::{Strategy, Target, schedule};

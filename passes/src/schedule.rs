@@ -50,12 +50,14 @@ pub struct Target {
     /// Whether the engine edits values where it computes them ([`Edit`](irc_ir::plan::Edit)). Otherwise they are read, changed
     /// on the host and given back, which costs an engine nothing that stops and goes on anywhere.
     pub edits: bool,
+    /// Whether the engine computes only what is wanted of a stage, and not all of it.
+    pub prunes: bool,
 }
 
 impl Default for Target {
-    /// An engine without edits, chunks or padding, and a gigabyte.
+    /// An engine that prunes, without edits, chunks or padding, and a gigabyte.
     fn default() -> Target {
-        Target { strategy: Strategy::default(), chunk: 0, min_rows: 0, memory: 1 << 30, edits: false }
+        Target { strategy: Strategy::default(), chunk: 0, min_rows: 0, memory: 1 << 30, edits: false, prunes: true }
     }
 }
 

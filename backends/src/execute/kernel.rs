@@ -3,7 +3,7 @@
 use irc_ir::{
     diagnostic::Diagnostic,
     eval::{Value, eval},
-    graph::{Graph, NodeId},
+    graph::NodeId,
     tensor::Tensor,
     types::Type,
     verify::Verified,
@@ -14,18 +14,6 @@ use crate::failed;
 
 /// Elements of a block: few enough that what is between the operations stays in a second-level cache.
 const BLOCK: usize = 1 << 14;
-
-/// The values that a chain takes, each once, in the order of their first use.
-pub(super) fn kernel_operands(graph: &Graph, values: &[NodeId], chain: &[NodeId]) -> Vec<NodeId> {
-    let mut operands: Vec<NodeId> = vec![];
-    for operand in chain.iter().flat_map(|id| &graph.node(*id).operands) {
-        let operand = values[operand.index()];
-        if chain.binary_search(&operand).is_err() && !operands.contains(&operand) {
-            operands.push(operand);
-        }
-    }
-    operands
-}
 
 /// The value of the last operation of a chain. `given` has its operands. The bits are those of one operation after the other:
 /// each element is computed from its own operands alone.

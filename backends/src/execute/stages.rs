@@ -10,116 +10,33 @@ use irc_ir::{
     diagnostic::Diagnostic,
     eval::Value,
     graph::NodeId,
-    model::{self, HookId, ModelSpec, StageKind},
+    model::{HookId, ModelSpec, StageKind},
     op::Op,
-    plan::{Joined, Lane, LaneId, Pieces, StageStep, Write, hull},
+    plan::{Joined, Lane, LaneId, Pieces, StageStep, Write},
     tensor::Tensor,
     types::Type,
 };
 
+use irc_passes::takes;
+
 use super::{Execution, LaneValue};
 use crate::{
     LoadedModel,
-    attention_stage::{AttentionStage, HookTensor, KeyRange, Request, Span, looks},
+    attention_stage::{AttentionStage, HookTensor, KeyRange, Request, Span},
     edit::Edit,
     failed,
     positionwise::FlatBatch,
     steps::check_ids,
 };
 
-/// What a step takes: values of lanes, and values of the program. Each is counted as often as it is taken.
-#[derive(Default)]
-pub(super) struct Taken {
-    pub(super) lanes: Vec<(LaneId, NodeId)>,
-    pub(super) values: Vec<NodeId>,
-}
-
-/// The keys that an attention step looks at: of each lane that made some, which positions.
-struct Keys {
-    parts: Vec<(LaneId, Range<usize>)>,
-    place: HashMap<LaneId, usize>,
-}
-
 impl Execution<'_> {
     fn lane(&self, lane: LaneId) -> &Lane {
         &self.schedule.lanes[lane.index()]
     }
 
-    /// What a step takes.
-    pub(super) fn taken(&self, step: &StageStep) -> Taken {
-        let spec = &self.program.models()[&step.model];
-        let mut taken = Taken::default();
-        let take = |taken: &mut Taken, lane: LaneId, input: NodeId, positions: &Range<usize>| {
-            let pieces = self.pieces(spec, lane, input, positions);
-            taken.lanes.extend(pieces.into_iter().map(|(maker, _)| (maker, input)));
-        };
-        let looks_at_tokens = step.inputs.iter().any(|input| is_given(spec, *input));
-        for (&lane, positions) in step.lanes.iter().zip(&step.positions) {
-            let info = self.lane(lane);
-            let writes = info.writes.iter().filter(|_| info.stage == step.stage);
-            taken.values.extend(writes.flat_map(Write::operands));
-            taken.values.extend(info.tokens.filter(|_| looks_at_tokens));
-            for &input in own_inputs(spec, step) {
-                take(&mut taken, lane, input, positions);
-            }
-        }
-        if let StageKind::Attention(attention) = &spec.stages()[step.stage].kind {
-            let keys = self.keys(spec, step);
-            for (which, hook) in self.keys_looked_at(step, spec, attention) {
-                for (maker, positions) in &keys.parts {
-                    match self.written(*maker, step.stage, hook) {
-                        Some(write) => taken.values.extend(write.operands()),
-                        None => take(&mut taken, *maker, attention.inputs[which], positions),
-                    }
-                }
-            }
-        }
-        taken
-    }
-
-    /// The lanes that made positions of an input.
-    fn pieces(&self, spec: &ModelSpec, lane: LaneId, input: NodeId, positions: &Range<usize>) -> Pieces {
-        self.schedule.pieces(lane, spec.stage_of(input), positions.clone())
-    }
-
-    /// The positions that the lanes of an attention step look at as keys, by who made them.
-    fn keys(&self, spec: &ModelSpec, step: &StageStep) -> Keys {
-        let mut keys = Keys { parts: vec![], place: HashMap::new() };
-        for (&lane, positions) in step.lanes.iter().zip(&step.positions) {
-            for (maker, positions) in self.schedule.pieces(lane, step.stage, self.key_positions(spec, lane, positions)) {
-                let place = *keys.place.entry(maker).or_insert(keys.parts.len());
-                match keys.parts.get_mut(place) {
-                    Some((_, all)) => *all = hull(all, &positions),
-                    None => keys.parts.push((maker, positions)),
-                }
-            }
-        }
-        keys
-    }
-
-    fn key_positions(&self, spec: &ModelSpec, lane: LaneId, positions: &Range<usize>) -> Range<usize> {
-        0..if spec.causal() { positions.end } else { self.lane(lane).length }
-    }
-
-    /// Those of k (1) and v (2) that a step looks at.
-    fn keys_looked_at(&self, step: &StageStep, spec: &ModelSpec, attention: &model::Attention) -> Vec<(usize, HookId)> {
-        let wanted =
-            |hook: HookId| step.captures.iter().any(|capture| capture.hook == hook) || step.outputs.contains(&spec.hook_info(hook).node);
-        // All lanes of a step set the same hooks.
-        let set = |hook: HookId| step.lanes.first().is_some_and(|lane| self.written(*lane, step.stage, hook).is_some());
-        let [_, k, v] = looks(attention, &wanted, &set);
-        [(1, attention.k, k), (2, attention.v, v)].into_iter().filter(|(.., looks)| *looks).map(|(at, hook, _)| (at, hook)).collect()
-    }
-
-    /// What a lane sets at a hook of a stage.
-    fn written(&self, lane: LaneId, stage: usize, hook: HookId) -> Option<&Write> {
-        let info = self.lane(lane);
-        info.writes.iter().find(|write| info.stage == stage && write.hook == hook)
-    }
-
     /// Positions of an input of a lane, flat.
     fn input(&mut self, spec: &ModelSpec, lane: LaneId, input: NodeId, positions: &Range<usize>) -> Result<Vec<Tensor>, Diagnostic> {
-        let pieces = self.pieces(spec, lane, input, positions);
+        let pieces = self.takes.pieces(spec, lane, input, positions);
         self.collected(&pieces, input)
     }
 
@@ -177,7 +94,7 @@ impl Execution<'_> {
         let ready = self.ready[&step.model].clone();
         let spans = self.spans(step);
         let mut inputs = BTreeMap::new();
-        for &input in own_inputs(&spec, step) {
+        for &input in takes::own_inputs(&spec, step) {
             let mut parts = vec![];
             for (&lane, positions) in step.lanes.iter().zip(&step.positions) {
                 parts.extend(self.input(&spec, lane, input, positions)?);
@@ -259,10 +176,9 @@ impl Execution<'_> {
         }
         let edits = self.edits(step, spec, spans)?;
         let (caps, cancel) = (self.caps, self.cancel);
-        let mut batch = FlatBatch { spec, model, caps, cancel, tokens, known, edits, calls: 0, time: Default::default() };
-        let captured = step.captures.iter().map(|capture| spec.hook_info(capture.hook).node);
-        let wanted: Vec<NodeId> = step.outputs.iter().copied().chain(captured).collect();
-        batch.compute(&wanted)?;
+        let (crossed, time) = Default::default();
+        let mut batch = FlatBatch { spec, model, caps, cancel, tokens, known, edits, crossed, time };
+        batch.compute(&takes::wanted(spec, step))?;
 
         for &output in &step.outputs {
             let all = batch.get(output).ok_or_else(|| failed("the engine left an output out"))?;
@@ -276,9 +192,8 @@ impl Execution<'_> {
             self.capture(capture.value, within(all, &spans[places[&capture.lane]], &capture.positions));
         }
         let report = &mut self.outcome.report;
-        report.engine_calls += batch.calls;
-        report.engine_time += batch.time;
-        report.token_stages += if batch.calls > 0 { tokens } else { 0 };
+        report.add_calls(batch.crossed, batch.time);
+        report.token_stages += if batch.crossed.calls > 0 { tokens } else { 0 };
         Ok(())
     }
 
@@ -331,9 +246,9 @@ impl Execution<'_> {
             false => (hook, HookTensor::Flat(flat(&values, &spans))),
         });
         let written = written.collect();
-        let keys = self.keys(spec, step);
+        let keys = self.takes.keys(spec, step);
         for (&lane, span) in step.lanes.iter().zip(&mut spans) {
-            let pieces = self.schedule.pieces(lane, step.stage, self.key_positions(spec, lane, &span.positions));
+            let pieces = self.schedule.pieces(lane, step.stage, self.takes.key_positions(spec, lane, &span.positions));
             span.keys = pieces.into_iter().map(|(maker, positions)| (keys.place[&maker], positions)).collect();
         }
         let mut start_of_part = 0;
@@ -344,7 +259,7 @@ impl Execution<'_> {
         });
         let ranges: Vec<KeyRange> = ranges.collect();
         let mut keys_and_values = [None, None];
-        for (which, hook) in self.keys_looked_at(step, spec, shape) {
+        for (which, hook) in self.takes.keys_looked_at(step, spec, shape) {
             keys_and_values[which - 1] = Some(self.key_parts(step, spec, &keys, shape.inputs[which], hook)?);
         }
         let mut wanted: BTreeMap<HookId, Vec<bool>> = BTreeMap::new();
@@ -397,7 +312,7 @@ impl Execution<'_> {
         &mut self,
         step: &StageStep,
         spec: &ModelSpec,
-        keys: &Keys,
+        keys: &takes::Keys,
         input: NodeId,
         hook: HookId,
     ) -> Result<Vec<(Tensor, bool)>, Diagnostic> {
@@ -440,20 +355,6 @@ impl Execution<'_> {
 /// Where each lane is in a step.
 fn places(step: &StageStep) -> HashMap<LaneId, usize> {
     step.lanes.iter().enumerate().map(|(at, lane)| (*lane, at)).collect()
-}
-
-/// The inputs that each lane takes for its own tokens: all that are not of the model, or of an attention stage the queries.
-fn own_inputs<'a>(spec: &'a ModelSpec, step: &'a StageStep) -> impl Iterator<Item = &'a NodeId> {
-    let queries = match &spec.stages()[step.stage].kind {
-        StageKind::Attention(attention) => Some(attention.inputs[0]),
-        StageKind::Positionwise => None,
-    };
-    step.inputs.iter().filter(move |input| !is_given(spec, **input) && queries.is_none_or(|queries| queries == **input))
-}
-
-/// Whether an input of a stage is one of the model: what no lane makes.
-fn is_given(spec: &ModelSpec, input: NodeId) -> bool {
-    matches!(spec.graph().node(input).op, Op::Input { .. })
 }
 
 /// The sizes of a hook's value for a lane.

@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::Arc,
     thread,
 };
@@ -53,6 +54,7 @@ pub enum Optimization {
 pub struct Ort {
     runtime: Arc<Runtime>,
     optimization: Optimization,
+    profile: Option<PathBuf>,
     /// Attention and the driver run here.
     threads: rayon::ThreadPool,
 }
@@ -67,18 +69,23 @@ impl Ort {
         let count = threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, Into::into));
         let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build();
         let threads = pool.map_err(|error| failed(format!("no threads: {error}")))?;
-        Ok(Ort { runtime, optimization: Optimization::default(), threads })
+        Ok(Ort { runtime, optimization: Optimization::default(), profile: None, threads })
     }
 
     /// The same with graph optimizations as given.
     pub fn with_optimization(self, optimization: Optimization) -> Ort {
         Ort { optimization, ..self }
     }
+
+    /// The same with ONNX Runtime's profile of each session, a file of JSON in a folder, which is there when the engine is gone.
+    pub fn with_profile(self, folder: impl Into<PathBuf>) -> Ort {
+        Ort { profile: Some(folder.into()), ..self }
+    }
 }
 
 impl Engine for Ort {
     fn caps(&self) -> Caps {
-        Caps { engine: format!("onnxruntime {}", self.runtime.version()), chunk: 128, min_rows: 2, edits: true }
+        Caps { engine: format!("onnxruntime {}", self.runtime.version()), chunk: 128, min_rows: 2, edits: true, prunes: false }
     }
 
     fn load(&self, model: &Handle) -> Result<Arc<dyn LoadedModel>, Diagnostic> {
@@ -87,7 +94,14 @@ impl Engine for Ort {
             Optimization::Off => GraphOptimizationLevel::Disable,
             Optimization::On => GraphOptimizationLevel::All,
         };
-        let options = Options { runtime: &self.runtime, optimization, file: model.weights.file(), packed: &packed, device: Device::Cpu };
+        let options = Options {
+            runtime: &self.runtime,
+            optimization,
+            file: model.weights.file(),
+            packed: &packed,
+            device: Device::Cpu,
+            profile: self.profile.as_deref(),
+        };
         let of_stage = |at: usize| match &model.spec.stages()[at].kind {
             StageKind::Attention(_) => Ok(None),
             StageKind::Positionwise => Forms::new(model, at, &options).map(Some),

@@ -5,7 +5,10 @@ use std::{
     ffi::c_void,
     path::Path,
     ptr::{self, NonNull},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use irc_ir::{diagnostic::Diagnostic, model::WeightDecl, tensor::Tensor, types::DType};
@@ -29,7 +32,19 @@ use super::{
 use crate::{cancel::Cancel, failed, onnx::proto::ModelProto, weights::Weights};
 
 /// A session that is ready to run. One run at a time: others wait.
-pub(super) struct Session(Mutex<OrtSession>);
+pub(super) struct Session {
+    session: Mutex<OrtSession>,
+    profiled: bool,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.profiled {
+            // Without it the file stays empty. Nobody is left to hear that it could not be written.
+            let _ = self.session.get_mut().unwrap_or_else(PoisonError::into_inner).end_profiling();
+        }
+    }
+}
 
 /// How sessions of one model are made.
 pub(super) struct Options<'a> {
@@ -41,6 +56,8 @@ pub(super) struct Options<'a> {
     pub(super) packed: &'a PrepackedWeights,
     /// Where it computes.
     pub(super) device: Device,
+    /// The folder in which each session writes a profile of its runs when it is dropped.
+    pub(super) profile: Option<&'a Path>,
 }
 
 /// A weight in memory that outlives the sessions that use it.
@@ -96,6 +113,11 @@ impl Session {
                 let cuda = CUDA::default().with_device_id(id).with_tf32(false).build().error_on_failure();
                 builder = builder.with_execution_providers([cuda])?;
             }
+            if let Some(folder) = options.profile {
+                // It adds the time to the name, in seconds.
+                static COUNT: AtomicUsize = AtomicUsize::new(0);
+                builder = builder.with_profiling(folder.join(format!("session-{}", COUNT.fetch_add(1, Ordering::Relaxed))))?;
+            }
             if let Some((folder, _)) = file {
                 builder = builder.with_config_entry("session.model_external_initializers_file_folder_path", folder)?;
             }
@@ -104,7 +126,10 @@ impl Session {
             }
             builder.commit_from_memory(&model.to_bytes())
         };
-        make().map(|session| Session(Mutex::new(session))).map_err(|error| failed(format!("ONNX Runtime refuses the model: {error}")))
+        let profiled = options.profile.is_some();
+        make()
+            .map(|session| Session { session: Mutex::new(session), profiled })
+            .map_err(|error| failed(format!("ONNX Runtime refuses the model: {error}")))
     }
 
     /// Computes outputs from inputs, until somebody cancels: then it ends after the operations that it is in.
@@ -122,7 +147,7 @@ impl Session {
         let selected = outputs.iter().fold(OutputSelector::no_default(), |selected, name| selected.with(*name));
         let options = Arc::new(Shared(RunOptions::new().map_err(broken)?.with_outputs(selected)));
         let inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = inputs.into_iter().map(|(name, value)| (name.into(), value)).collect();
-        let mut session = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = options.clone();
         let _watch = cancel.on_cancel(move || watched.terminate());
         // It has no status of its own for runs that were ended.
@@ -151,7 +176,7 @@ impl Session {
     ) -> Result<Vec<DynValue>, Diagnostic> {
         let broken = |error: ort::Error| failed(format!("ONNX Runtime stopped: {error}"));
         let options = Arc::new(Shared(RunOptions::new().map_err(broken)?));
-        let mut session = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let mut binding = session.create_binding().map_err(broken)?;
         for (name, value) in inputs {
             binding.bind_input(*name, value).map_err(broken)?;
@@ -199,7 +224,7 @@ impl OnnxModel {
     pub fn load(runtime: &Runtime, model: ModelProto, weights: &Arc<Weights>, tensors: &[WeightDecl]) -> Result<OnnxModel, Diagnostic> {
         let packed = PrepackedWeights::new();
         let options =
-            Options { runtime, optimization: GraphOptimizationLevel::All, file: weights.file(), packed: &packed, device: Device::Cpu };
+            Options { runtime, optimization: GraphOptimizationLevel::All, file: weights.file(), packed: &packed, device: Device::Cpu, profile: None };
         let shared = tensors.iter().map(|decl| SharedWeight::new(weights, decl)).collect::<Result<Vec<_>, _>>()?;
         // SAFETY: the mapping is kept, and dropped after the session.
         let session = unsafe { Session::new(&options, model, shared) }?;

@@ -142,6 +142,7 @@ impl WholeGraph {
             file,
             packed: &self.packed,
             device: self.device,
+            profile: None,
         };
         let shared = graph.in_file.iter().map(|((model, decl), name)| {
             let handle = &models[model];
