@@ -79,12 +79,9 @@ pub(crate) fn check_ids(program: &Verified, spec: &ModelSpec, node: NodeId, ids:
 /// A saved value must not keep a whole flat batch alive for the sake of a part of it.
 fn compact(value: Value) -> Value {
     match value {
-        Value::Tensor(tensor) if tensor.shared_bytes() > 2 * tensor.bytes() => {
-            let bytes = tensor.to_le_bytes();
-            Value::Tensor(Tensor::from_le_bytes(tensor.dtype(), tensor.shape(), &bytes).unwrap_or(tensor))
-        }
+        Value::Tensor(tensor) => Value::Tensor(tensor.compacted()),
         Value::Tuple(parts) => Value::Tuple(parts.iter().cloned().map(compact).collect()),
         Value::List { of, items } => Value::List { of, items: Arc::new(items.iter().cloned().map(compact).collect()) },
-        Value::Tensor(_) | Value::Str(_) | Value::Opaque(_) => value,
+        Value::Str(_) | Value::Opaque(_) => value,
     }
 }

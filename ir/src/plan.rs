@@ -46,8 +46,10 @@ pub struct Lane {
 pub struct Write {
     /// Which.
     pub hook: HookId,
-    /// The value of the program that it is set to.
+    /// The value of the program that it is set to, from the position `from` on.
     pub value: NodeId,
+    /// The first position that the value has: 0, or one up to which the lane has those of its parent.
+    pub from: usize,
     /// How the stage itself makes that value of the one that it computes; where there is nothing, the value is given to it.
     pub edit: Option<Edit>,
 }

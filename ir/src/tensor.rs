@@ -135,6 +135,16 @@ macro_rules! elements {
                 Tensor { shape, data }
             }
 
+            /// The same tensor in a vector of its own, if it is a part of another that is more than twice as large and would be
+            /// kept for its sake.
+            pub fn compacted(self) -> Tensor {
+                if self.shared_bytes() <= 2 * self.bytes() {
+                    return self;
+                }
+                let data = match &self.data { $(Data::$variant(shared) => Data::$variant(Shared::new(shared.as_slice().to_vec())),)* };
+                Tensor { shape: self.shape, data }
+            }
+
             /// The bytes that the vector behind this tensor takes, which a cut shares with the whole.
             pub fn shared_bytes(&self) -> usize {
                 match &self.data { $(Data::$variant(shared) => size_of_val(shared.values.as_slice()),)* }

@@ -73,9 +73,10 @@ fn show_lane(program: &Verified, lane: &Lane) -> String {
             format!("{rows}, lane {parent} up to \"{stage}\"{first}")
         }
     };
-    for Write { hook, value, edit } in &lane.writes {
+    for Write { hook, value, from, edit } in &lane.writes {
         let sign = if edit.is_some() { "becomes" } else { "=" };
-        write!(text, ", {} {sign} {}", hook_name(spec, *hook), name(program.graph(), *value)).unwrap();
+        let from = if *from > 0 { format!(" from {from}") } else { String::new() };
+        write!(text, ", {}{from} {sign} {}", hook_name(spec, *hook), name(program.graph(), *value)).unwrap();
     }
     text
 }

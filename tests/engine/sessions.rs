@@ -61,6 +61,18 @@ impl Session {
         self.program.op(Op::Slice { dim, start: Some(start), end: Some(end), step: 1 }, [x])
     }
 
+    /// The same, of one index by taking the dimension away and putting it back, now and then.
+    fn part(&mut self, x: NodeId, cut: (i64, i64, i64)) -> NodeId {
+        let (dim, start, end) = cut;
+        if end - start > 1 || self.dice.once_in(2) {
+            return self.cut(x, cut);
+        }
+        let size = self.program.shape(x)[dim as usize] as i64;
+        let index = if self.dice.once_in(2) { start } else { start - size };
+        let taken = self.program.op(Op::Index { dim, index }, [x]);
+        self.program.op(Op::Unsqueeze { dim }, [taken])
+    }
+
     fn put(&mut self, x: NodeId, (dim, start, end): (i64, i64, i64), v: NodeId) -> NodeId {
         self.program.op(Op::Update { dim, start: Some(start), end: Some(end), step: 1 }, [x, v])
     }
@@ -97,7 +109,7 @@ impl Session {
         let mut parts = vec![(own, other)];
         for &cut in &cuts {
             let (own, other) = parts[parts.len() - 1];
-            let next = (self.cut(own, cut), self.cut(other, cut));
+            let next = (self.cut(own, cut), self.part(other, cut));
             parts.push(next);
         }
         let mut new = parts[parts.len() - 1].1;

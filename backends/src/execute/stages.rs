@@ -141,23 +141,25 @@ impl Execution<'_> {
         joined.collect()
     }
 
-    /// What the lanes of a stage write, by hook: one tensor a lane.
+    /// What the lanes of a stage write, by hook: for each lane the tokens that it computes, or the whole of scores and pattern.
     fn writes(&mut self, step: &StageStep, spec: &ModelSpec) -> Result<BTreeMap<HookId, Vec<Tensor>>, Diagnostic> {
         let mut writes: BTreeMap<HookId, Vec<Tensor>> = BTreeMap::new();
-        for &lane in &step.lanes {
+        for (&lane, positions) in step.lanes.iter().zip(&step.positions) {
             let info = &self.schedule.lanes[lane.index()];
             for write in info.writes.iter().filter(|write| info.stage == step.stage && write.edit.is_none()) {
-                let value = self.written_value(spec, info, write)?;
+                let value = self.written_value(spec, info, write, positions)?;
                 writes.entry(write.hook).or_default().push(value);
             }
         }
         Ok(writes)
     }
 
-    fn written_value(&mut self, spec: &ModelSpec, lane: &Lane, write: &Write) -> Result<Tensor, Diagnostic> {
-        let value = self.take_tensor(write.value)?.reshaped(hook_sizes(spec, write.hook, lane.batch, lane.length)?);
+    fn written_value(&mut self, spec: &ModelSpec, lane: &Lane, write: &Write, positions: &Range<usize>) -> Result<Tensor, Diagnostic> {
+        let sizes = hook_sizes(spec, write.hook, lane.batch, lane.length - write.from)?;
+        let value = self.take_tensor(write.value)?.reshaped(sizes);
         check_ids(self.program, spec, spec.hook_info(write.hook).node, &value, write.value)?;
-        Ok(value)
+        let shown = positions.start.saturating_sub(write.from)..positions.end.saturating_sub(write.from);
+        Ok(if spec.is_square(write.hook) { value } else { at_positions(&value, &shown) })
     }
 
     fn positionwise(
@@ -172,7 +174,7 @@ impl Execution<'_> {
         let tokens = spans.iter().map(Span::count).sum();
         self.model_inputs(step, spec, spans, &mut known)?;
         for (hook, values) in writes {
-            known.insert(spec.hook_info(hook).node, flat(&values, spans));
+            known.insert(spec.hook_info(hook).node, Tensor::joined(&values));
         }
         let edits = self.edits(step, spec, spans)?;
         let (caps, cancel) = (self.caps, self.cancel);
@@ -243,7 +245,7 @@ impl Execution<'_> {
         writes.retain(|hook, _| *hook != shape.k && *hook != shape.v);
         let written = writes.into_iter().map(|(hook, values)| match spec.is_square(hook) {
             true => (hook, HookTensor::PerLane(values)),
-            false => (hook, HookTensor::Flat(flat(&values, &spans))),
+            false => (hook, HookTensor::Flat(Tensor::joined(&values))),
         });
         let written = written.collect();
         let keys = self.takes.keys(spec, step);
@@ -323,8 +325,8 @@ impl Execution<'_> {
             let write = info.writes.iter().find(|write| info.stage == step.stage && write.hook == hook);
             parts.push(match write {
                 Some(write) => {
-                    let value = self.written_value(spec, info, write)?;
-                    (at_positions(&value, positions), true)
+                    let value = self.written_value(spec, info, write, positions)?;
+                    (value, true)
                 }
                 None => (Tensor::joined(&self.input(spec, *maker, input, positions)?), false),
             });
@@ -347,7 +349,8 @@ impl Execution<'_> {
     fn capture(&mut self, value: NodeId, tensor: Tensor) {
         if let Type::Tensor(ty) = self.program.ty(value) {
             let sizes: Vec<usize> = ty.shape.iter().filter_map(|dim| dim.as_usize()).collect();
-            self.store(value, Ok(Value::Tensor(tensor.reshaped(sizes))));
+            // A part must not keep a whole flat batch in memory.
+            self.store(value, Ok(Value::Tensor(tensor.reshaped(sizes).compacted())));
         }
     }
 }
@@ -378,12 +381,6 @@ fn at_positions(tensor: &Tensor, positions: &Range<usize>) -> Tensor {
     let parts = (0..batch).map(|at| all.part(at * length + positions.start..at * length + positions.end));
     let parts: Vec<Tensor> = parts.collect();
     if parts.is_empty() { all } else { Tensor::joined(&parts) }
-}
-
-/// Values [batch, length, …] of the lanes of a step, flat.
-fn flat(values: &[Tensor], spans: &[Span]) -> Tensor {
-    let parts: Vec<Tensor> = values.iter().zip(spans).map(|(value, span)| at_positions(value, &span.positions)).collect();
-    Tensor::joined(&parts)
 }
 
 /// Some positions of the tokens of a lane, of a flat tensor.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use irc_ir::{
     attr::Literal,
     graph::NodeId,
-    model::HookId,
+    model::{HookId, StageKind},
     op::Op,
     plan::{Lane, LaneId, Write, lane_at},
     verify::Verified,
@@ -153,12 +153,41 @@ impl<'a> Lanes<'a> {
             return *known;
         }
         let edit = |hook: HookId| self.target.edits.then(|| edit(self.program, self.values, forward, hook)).flatten();
-        let writes = key.3.iter().map(|&(hook, value)| Write { hook, value, edit: edit(hook) }).collect();
+        let write = |&(hook, value): &(HookId, NodeId)| {
+            let edit = edit(hook);
+            let (value, from) = if edit.is_none() { self.tail(forward, hook, value, first) } else { (value, 0) };
+            Write { hook, value, from, edit }
+        };
+        let writes = key.3.iter().map(write).collect();
         let Base { model, tokens, batch, length, .. } = self.values.bases[forward.base].clone();
         let id = LaneId(self.lanes.len() as u32);
         self.lanes.push(Lane { model, tokens, batch, length, parent: Some(key.0), stage: key.2, first, writes });
         self.known.insert(key, id);
         id
+    }
+
+    /// What a written value is from the first position on that it changes, and which position that is: of an update of all later
+    /// positions, the new value alone, so that nobody has to compute the rest.
+    fn tail(&self, forward: &ForwardValue, hook: HookId, value: NodeId, first: usize) -> (NodeId, usize) {
+        let whole = (value, 0);
+        let node = self.program.graph().node(value);
+        let (Op::Update { dim, start, end, step: 1 }, [of, new]) = (&node.op, node.operands.as_slice()) else { return whole };
+        let spec = &self.program.models()[&self.values.bases[forward.base].model];
+        let (Some(all), Some(own)) = (self.program.ty(*of).as_tensor(), self.program.ty(*new).as_tensor()) else { return whole };
+        let length = self.values.bases[forward.base].length;
+        let at = part(*start, *end, length);
+        // In attention, earlier positions may be looked at once more.
+        let stage = &spec.stages()[spec.hook_info(hook).stage];
+        let positions =
+            place(*dim, all.rank()) == Some(1) && matches!(stage.kind, StageKind::Positionwise) && all.shape[1].as_usize() == Some(length);
+        let fits = own.dtype == all.dtype
+            && own.rank() == all.rank()
+            && own.shape.iter().zip(&all.shape).enumerate().all(|(dim, (own, all))| match dim {
+                1 => own.as_usize() == Some(at.len()),
+                _ => own == all,
+            });
+        let reaches = at.start <= first && at.end == length && !at.is_empty();
+        if positions && fits && reaches { (self.values.of[new.index()], at.start) } else { whole }
     }
 
     /// The first position at which a written value may differ from what the forward would show at the hook without that
