@@ -3,6 +3,7 @@
 pub mod calls;
 pub mod cost;
 mod edits;
+pub mod egraph;
 pub mod rule;
 pub mod schedule;
 pub mod takes;
