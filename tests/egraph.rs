@@ -1,19 +1,23 @@
 //! The rules of the e-graph, each alone on its witness: it applies there, and the value stays what it is.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use irc::{
-    backends::{Backend, Handles, host::Functions, reference::Reference},
+    backends::{Backend, Event, Handles, conformance, host::Functions, reference::Reference},
     ir::{
         attr::Literal,
+        diagnostic::Span,
         eval::Value,
-        graph::{Graph, NodeId},
-        infer::Models,
+        graph::{Effect, EffectKind, Graph, NodeId},
+        infer::{Models, infer},
         op::Op,
-        random::Dice,
+        random::{self, Config, Dice, program},
         tensor::Tensor,
         text::{parse, print},
-        types::{DType, Type},
+        types::{DType, Dim, Name, TensorType, Type},
         verify::{Verified, verify},
     },
     passes::{
@@ -98,32 +102,185 @@ fn close(a: &Value, b: &Value) -> bool {
     }
 }
 
+/// What is wrong with a rule on its witness.
+fn check(rule: &Rule) -> Result<(), String> {
+    let before = verified(parse(rule.witness).into_result().map_err(|errors| errors.to_string())?);
+    let options = only(rule);
+    let mut work = Rewriting::new(&options);
+    let after = verified(egraph::run(&before, &mut work));
+    let record = work.record;
+    if !record.fired.contains_key(rule.name) || before.graph() == after.graph() {
+        return Err(format!("it does not apply:\n{}", print(before.graph(), None)));
+    }
+    if !record.limits.is_empty() || !record.proofs.iter().any(|proof| proof.steps.iter().any(|step| step.ends_with(rule.name))) {
+        return Err(format!("{record:?}"));
+    }
+    let types = arguments(&before);
+    for seed in 0..32 {
+        let nasty = seed % 2 == 1 && rule.numerics == Numerics::Exact;
+        let (expected, found) = (run(&before, &types, seed, nasty), run(&after, &types, seed, nasty));
+        let equal = |(a, b): (&Value, &Value)| match rule.numerics {
+            Numerics::Exact => same(a, b),
+            Numerics::Rounding => close(a, b),
+        };
+        if expected.len() != found.len() || !expected.iter().zip(&found).all(equal) {
+            return Err(format!("seed {seed}: {expected:?} becomes {found:?} in\n{}", print(after.graph(), None)));
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn each_rule_keeps_the_value_of_its_witness() {
-    let mut count = 0;
-    for rule in egraph::rules() {
-        let witness = parse(rule.witness).into_result().unwrap_or_else(|errors| panic!("{}: {errors}", rule.name));
-        let before = verified(witness);
-        let options = only(rule);
+    let wrong: Vec<String> =
+        egraph::rules().filter_map(|rule| check(rule).err().map(|error| format!("{}: {error}", rule.name))).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    assert!(egraph::rules().count() >= 40, "the rules are there");
+}
+
+/// What a program shows and saves, by itself.
+fn shown(program: &Verified, handles: &Handles) -> Vec<(String, Value)> {
+    let events = Arc::new(Mutex::new(vec![]));
+    let log = events.clone();
+    let mut host = Functions::new(move |Event::Log { label, value }| log.lock().unwrap().push((format!("{label:?}"), value)));
+    for (effects, names) in random::FUNCTIONS.iter().enumerate() {
+        for name in *names {
+            let events = events.clone();
+            host.add(name, move |operands| {
+                let told = operands.iter().map(|value| (name.to_string(), value.clone()));
+                if effects == 1 {
+                    events.lock().unwrap().extend(told);
+                }
+                random::call(name, operands)
+            });
+        }
+    }
+    let outcome = Reference.run_for(program, handles, &mut host).unwrap_or_else(|error| panic!("{error}"));
+    drop(host);
+    let events = std::mem::take(&mut *events.lock().unwrap());
+    events.into_iter().chain(outcome.saves.into_iter().map(|(name, value)| (name.to_string(), value))).collect()
+}
+
+/// Random programs, loops and all, with the exact rules alone: some change, and none shows anything else.
+#[test]
+fn random_programs_keep_their_values() {
+    let handles: Handles = [("m", conformance::llama()), ("odd", conformance::odd())].map(|(name, handle)| (Name::from(name), handle.clone())).into();
+    let models: Models = handles.iter().map(|(name, handle)| (name.clone(), handle.spec.clone())).collect();
+    let options = Options { proofs: true, ..Options::default() };
+    let mut fired = BTreeMap::new();
+    for seed in 0..PROGRAMS {
+        let before = verify(program(seed, &models, &Config::default()), &models).unwrap();
+        let mut work = Rewriting::new(&options);
+        let after = egraph::run(&before, &mut work);
+        if work.record.fired.is_empty() {
+            continue;
+        }
+        let text = print(&after, None);
+        let after = verify(after, &models).unwrap_or_else(|errors| panic!("program {seed}: {errors}\n{text}"));
+        work.record.fired.into_iter().for_each(|(rule, times)| *fired.entry(rule).or_insert(0) += times);
+        let (expected, found) = (shown(&before, &handles), shown(&after, &handles));
+        let alike = |((a, x), (b, y)): (&(String, Value), &(String, Value))| {
+            a == b && (same(x, y) || matches!((x, y), (Value::Opaque(_), Value::Opaque(_))))
+        };
+        assert!(expected.len() == found.len() && expected.iter().zip(&found).all(alike), "program {seed}:\n{}\n{text}", print(before.graph(), None));
+    }
+    assert!(fired.len() > 4, "{fired:?}");
+    println!("{fired:?}");
+}
+
+/// How many random programs are looked at.
+const PROGRAMS: u64 = 2_000;
+
+/// A random value of small matrices by the operations that the rules are about, some of it used twice.
+fn matrices(seed: u64) -> Verified {
+    let mut dice = Dice::new(seed);
+    let (mut graph, mut types) = (Graph::new("matrices"), Vec::<Type>::new());
+    let mut add = |graph: &mut Graph, op: Op, operands: &[NodeId]| {
+        // The ids of `index_select` are there in dimensions of two or more.
+        let empty = |id: &NodeId| types[id.index()].as_tensor().is_some_and(|ty: &TensorType| ty.shape.contains(&Dim::known(1)));
+        if matches!(op, Op::IndexSelect { .. }) && empty(&operands[0]) {
+            return None;
+        }
+        let of: Vec<&Type> = operands.iter().map(|id| &types[id.index()]).collect();
+        let ty = infer(&op, &of, &Models::new()).ok()?;
+        let size = ty.as_tensor()?.shape.iter().try_fold(1, |size, dim| Some(size * dim.as_usize()?))?;
+        (size > 0 && size <= 200).then(|| {
+            types.push(ty);
+            graph.add(op, operands.iter().copied(), Span::None)
+        })
+    };
+    let mut values = vec![];
+    for (at, shape) in [[4, 4], [4, 4], [4, 6], [6, 4]].into_iter().enumerate() {
+        let number = add(&mut graph, Op::Const { value: Literal::from(&Tensor::scalar(at as i64)) }, &[]).unwrap();
+        let returns = Type::tensor(if at == 1 { DType::F16 } else { DType::F32 }, shape.map(Dim::from));
+        values.push(add(&mut graph, Op::Call { name: "any".into(), returns }, &[number]).unwrap());
+    }
+    values.push(add(&mut graph, Op::Const { value: Literal::from(&Tensor::scalar(0.7f32)) }, &[]).unwrap());
+    let ids = Tensor::new([3], vec![0i64, 1, 1]);
+    let ids = add(&mut graph, Op::Const { value: Literal::from(&ids) }, &[]).unwrap();
+    for _ in 0..40 {
+        // Most operations are on what was made last, so that they stand on each other.
+        let pick = |dice: &mut Dice| {
+            let from = if dice.once_in(3) { 0 } else { values.len().saturating_sub(5) };
+            values[from + dice.below(values.len() - from)]
+        };
+        let [a, b, c] = [pick(&mut dice), pick(&mut dice), pick(&mut dice)];
+        let dim = dice.between(-2, 1);
+        let shape = |sizes: &[i64]| sizes.iter().copied().map(Dim::known).collect();
+        let (start, end) = (Some(dice.between(-3, 2)), Some(dice.between(1, 5)));
+        let (op, operands) = match dice.below(26) {
+            0..4 => (Op::Matmul {}, vec![a, b]),
+            4..6 => (Op::Transpose { dim0: 0, dim1: 1 }, vec![a]),
+            6 => (Op::Permute { dims: vec![1, 0] }, vec![a]),
+            7 => (Op::Reshape { shape: dice.pick(&[shape(&[-1]), shape(&[-1, 4]), shape(&[2, 2, -1])]) }, vec![a]),
+            8 => (Op::Flatten { start: 0, end: -1 }, vec![a]),
+            9 => (Op::Expand { shape: shape(&[2, -1, -1]) }, vec![a]),
+            10 => (Op::Gelu { approximate: "none".into() }, vec![a]),
+            11 => (Op::Cast { dtype: dice.pick(&[DType::F32, DType::F16, DType::I64]) }, vec![a]),
+            12 => (Op::Add {}, vec![a, b]),
+            13 => (Op::Mul {}, vec![a, b]),
+            14 => (Op::Mul {}, vec![values[4], a]),
+            15 => (Op::Slice { dim, start, end, step: 1 }, vec![a]),
+            16 => (Op::Slice { dim, start, end: None, step: 2 }, vec![a]),
+            17 => (Op::Cat { dim }, vec![a, b]),
+            18 => (Op::Cat { dim }, vec![a, b, c]),
+            19 => (Op::Update { dim, start, end, step: 1 }, vec![a, b]),
+            20 => (Op::Gt {}, vec![a, b]),
+            21 => (Op::Select {}, vec![a, b, c]),
+            22 => (Op::IndexSelect { dim }, vec![a, ids]),
+            23 => (Op::Softmax { dim }, vec![a]),
+            24 => (Op::Einsum { equation: dice.pick(&["ij,jk->ki", "ij,kj->ik", "bij,bjk->bik"]).into() }, vec![a, b]),
+            _ => (Op::Stack { dim: dim.max(0) }, vec![a, b]),
+        };
+        values.extend(add(&mut graph, op, &operands));
+    }
+    let last = values.split_off(values.len() - 3);
+    let result = graph.add(Op::Tuple {}, last, Span::None);
+    graph.effects.push(Effect::new(EffectKind::Save { name: "r".into() }, [result], Span::None));
+    verified(graph)
+}
+
+/// Each exact rule meets the others in many places, with numbers that are none among the values.
+#[test]
+fn random_matrices_keep_their_bits() {
+    let mut fired = BTreeMap::new();
+    for seed in 0..MATRICES {
+        let before = matrices(seed);
+        let options = Options { proofs: true, ..Options::default() };
         let mut work = Rewriting::new(&options);
         let after = verified(egraph::run(&before, &mut work));
-        assert!(work.record.fired.contains_key(rule.name), "{} does not apply to its witness:\n{}", rule.name, print(before.graph(), None));
-        assert!(work.record.limits.is_empty(), "{}: {:?}", rule.name, work.record.limits);
-        assert!(work.record.proofs.iter().any(|proof| proof.steps.iter().any(|step| step.ends_with(rule.name))), "{}", rule.name);
-        assert_ne!(before.graph(), after.graph(), "{}", rule.name);
-        // Also of values that nobody asks for any more.
+        work.record.fired.into_iter().for_each(|(rule, times)| *fired.entry(rule).or_insert(0) += times);
         let types = arguments(&before);
-        for seed in 0..32 {
-            let nasty = seed % 2 == 1 && rule.numerics == Numerics::Exact;
+        for nasty in [false, true] {
             let (expected, found) = (run(&before, &types, seed, nasty), run(&after, &types, seed, nasty));
-            let equal = |(a, b): (&Value, &Value)| match rule.numerics {
-                Numerics::Exact => same(a, b),
-                Numerics::Rounding => close(a, b),
-            };
-            let all = expected.len() == found.len() && expected.iter().zip(&found).all(equal);
-            assert!(all, "{}, seed {seed}:\n{}\n{expected:?}\n{found:?}", rule.name, print(after.graph(), None));
+            let all = expected.iter().zip(&found).all(|(a, b)| same(a, b));
+            assert!(all, "program {seed}:\n{}\n{}", print(before.graph(), None), print(after.graph(), None));
         }
-        count += 1;
     }
-    assert!(count > 40, "{count} rules");
+    println!("{fired:?}");
+    let exact = egraph::rules().filter(|rule| rule.numerics == Numerics::Exact).count();
+    assert!(fired.len() * 10 >= exact * 7, "{} of {exact} exact rules: {fired:?}", fired.len());
 }
+
+/// How many random values of matrices are looked at.
+const MATRICES: u64 = 1_000;

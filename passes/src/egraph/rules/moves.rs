@@ -158,7 +158,7 @@ pub(super) const RULES: [Entry; 15] = [
         Right::Make(softmax_of_permute),
         r#"graph @w {
           %x = call(0) {name: "any", returns: tensor<3x4x5xf32>}
-          save transpose(softmax(transpose(%x) {dim0: 0, dim1: 2}) {dim: 1}) {dim0: 0, dim1: 2} as "r"
+          save tuple(softmax(%x) {dim: 1}, softmax(permute(%x) {dims: [1, 2, 0]}) {dim: 0}) as "r"
         }"#,
     ),
     exact(

@@ -27,9 +27,9 @@ pub(super) const RULES: [Entry; 12] = [
             site.add(Op::Matmul {}, [b, a])
         }),
         r#"graph @w {
-          %a = call(0) {name: "any", returns: tensor<5x40xf32>}
-          %b = call(1) {name: "any", returns: tensor<40x3xf32>}
-          save transpose(matmul(transpose(reshape(%a) {shape: [40, 5]}) {dim0: 0, dim1: 1}, transpose(reshape(%b) {shape: [3, 40]}) {dim0: 0, dim1: 1})) {dim0: 0, dim1: 1} as "r"
+          %a = call(0) {name: "any", returns: tensor<2x30x3xf32>}
+          %b = call(1) {name: "any", returns: tensor<3x40xf32>}
+          save transpose(matmul(%a, %b)) {dim0: -1, dim1: 1} as "r"
         }"#,
     ),
     exact(
@@ -216,7 +216,8 @@ pub(super) const RULES: [Entry; 12] = [
         r#"graph @w {
           %a = call(0) {name: "any", returns: tensor<40x5xf32>}
           %b = call(1) {name: "any", returns: tensor<40x3xf32>}
-          save slice(einsum(%a, %b) {equation: "ji,jk->ki"}) {dim: 0, end: 1} as "r"
+          %t = transpose(%a) {dim0: 0, dim1: 1}
+          save tuple(matmul(%t, %b), einsum(%a, %b) {equation: "ji,jk->ki"}) as "r"
         }"#,
     ),
     exact(
@@ -237,7 +238,7 @@ pub(super) const RULES: [Entry; 12] = [
         r#"graph @w {
           %a = call(0) {name: "any", returns: tensor<2x3x20xf32>}
           %b = call(1) {name: "any", returns: tensor<20x30xf32>}
-          save reshape(matmul(reshape(%a) {shape: [6, 20]}, %b)) {shape: [2, 3, 30]} as "r"
+          save tuple(matmul(%a, %b), matmul(reshape(%a) {shape: [6, 20]}, %b)) as "r"
         }"#,
     ),
 ];
