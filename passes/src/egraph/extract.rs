@@ -213,3 +213,117 @@ impl<N> Choices<N> {
         self.order(root).iter().map(cost).fold(0, i64::saturating_add)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use irc_ir::random::Dice;
+
+    use super::*;
+
+    /// Classes by their nodes, each a cost and operands. A node is known by its place.
+    fn choices(classes: &[Vec<(i64, Vec<usize>)>]) -> Choices<usize> {
+        let nodes = |class: &Vec<(i64, Vec<usize>)>| {
+            class.iter().enumerate().map(|(place, (cost, operands))| (place, *cost, operands.clone())).collect()
+        };
+        Choices::new(classes.iter().map(nodes).collect())
+    }
+
+    /// What a root costs as things are chosen, if nothing is made of itself.
+    fn dag_cost(classes: &[Vec<(i64, Vec<usize>)>], chosen: &[usize], root: usize) -> Option<i64> {
+        fn visit(classes: &[Vec<(i64, Vec<usize>)>], chosen: &[usize], at: usize, state: &mut [u8]) -> Option<i64> {
+            match state[at] {
+                1 => return None,
+                2 => return Some(0),
+                _ => state[at] = 1,
+            }
+            let (cost, operands) = classes[at].get(chosen[at])?;
+            let sum = operands.iter().try_fold(*cost, |sum, operand| Some(sum + visit(classes, chosen, *operand, state)?));
+            state[at] = 2;
+            sum
+        }
+        visit(classes, chosen, root, &mut vec![0; classes.len()])
+    }
+
+    /// The least cost of all combinations of choices.
+    fn least(classes: &[Vec<(i64, Vec<usize>)>], root: usize) -> Option<i64> {
+        let mut chosen = vec![0; classes.len()];
+        let mut least: Option<i64> = None;
+        loop {
+            let cost = dag_cost(classes, &chosen, root);
+            least = least.into_iter().chain(cost).min();
+            let mut next = |at: usize| {
+                chosen[at] = (chosen[at] + 1) % classes[at].len();
+                chosen[at] > 0
+            };
+            if !(0..classes.len()).any(&mut next) {
+                return least;
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_used_twice_is_paid_for_once() {
+        // x = x + x, 64 times: as a tree it costs more than a number can say.
+        let mut classes = vec![vec![(1, vec![])]];
+        classes.extend((0..64).map(|at| vec![(1, vec![at, at])]));
+        // Another way to the end that costs 1,000.
+        classes[64].push((1_000, vec![]));
+        let mut doubled = choices(&classes);
+        doubled.choose(64);
+        assert_eq!(doubled.total(64), 65);
+
+        // Two reads of one forward of 1,000, or two values of 600.
+        let classes = [
+            vec![(1_000, vec![])],
+            vec![(10, vec![0]), (600, vec![])],
+            vec![(10, vec![0]), (600, vec![])],
+            vec![(0, vec![1, 2, 0])],
+        ];
+        let mut reads = choices(&classes);
+        reads.choose(3);
+        assert_eq!(reads.total(3), 1_020);
+
+        // A part of what is computed in any case, although it would cost more alone.
+        let classes = [vec![(100, vec![])], vec![(5, vec![0]), (50, vec![])], vec![(0, vec![0, 1])]];
+        let mut part = choices(&classes);
+        part.choose(2);
+        assert_eq!(part.total(2), 105);
+    }
+
+    #[test]
+    fn nothing_is_made_of_itself() {
+        // Each of two classes is the other one, for nothing, or costs something.
+        let classes = [vec![(0, vec![1]), (10, vec![])], vec![(0, vec![0]), (10, vec![])], vec![(0, vec![0, 1])]];
+        let mut both = choices(&classes);
+        both.choose(2);
+        assert_eq!(both.total(2), 10);
+        assert_eq!(both.order(2).len(), 3);
+    }
+
+    #[test]
+    fn as_good_as_all_combinations_nearly_always() {
+        let (mut best, mut count) = (0, 0);
+        for seed in 0..3_000 {
+            let mut dice = Dice::new(seed);
+            let len = 2 + dice.below(6);
+            let classes: Vec<Vec<(i64, Vec<usize>)>> = (0..len)
+                .map(|_| {
+                    let node = |dice: &mut Dice| {
+                        (dice.between(1, 30), (0..dice.below(3)).map(|_| dice.below(len)).collect())
+                    };
+                    (0..1 + dice.below(3)).map(|_| node(&mut dice)).collect()
+                })
+                .collect();
+            let Some(least) = least(&classes, len - 1) else { continue };
+            let mut greedy = choices(&classes);
+            greedy.choose(len - 1);
+            let chosen: Vec<usize> = (0..len).map(|at| *greedy.chosen(at).0).collect();
+            let cost = dag_cost(&classes, &chosen, len - 1);
+            assert_eq!(cost, Some(greedy.total(len - 1)), "seed {seed}: {classes:?} {chosen:?}");
+            assert!(greedy.total(len - 1) >= least, "seed {seed}");
+            best += usize::from(greedy.total(len - 1) == least);
+            count += 1;
+        }
+        assert!(count > 1_000 && best * 100 > count * 95, "{best} of {count}");
+    }
+}

@@ -66,6 +66,8 @@ pub(super) struct Facts<'p> {
     types: Numbered<Type>,
     /// The type of the node that is about to be added.
     next: TypeId,
+    /// Classes that got nodes since somebody last asked, new ones among them.
+    changed: Vec<Id>,
 }
 
 impl<'p> Facts<'p> {
@@ -73,7 +75,12 @@ impl<'p> Facts<'p> {
     pub(super) fn new(models: &'p Models) -> Facts<'p> {
         let mut types = Numbered::default();
         let next = TypeId(types.number(&Type::Opaque));
-        Facts { models, ops: Numbered::default(), types, next }
+        Facts { models, ops: Numbered::default(), types, next, changed: vec![] }
+    }
+
+    /// Whether no class got nodes since [`take_changed`].
+    pub(super) fn unchanged(&self) -> bool {
+        self.changed.is_empty()
     }
 
     /// An operation.
@@ -109,6 +116,20 @@ pub(super) fn add(egraph: &mut Values<'_>, op: &Op, operands: Operands) -> Optio
     Some(add_typed(egraph, op, operands, &ty))
 }
 
+/// The classes that got nodes since this was last asked, and those that have operations on them; in order.
+pub(super) fn take_changed(egraph: &mut Values<'_>) -> Vec<Id> {
+    let changed = std::mem::take(&mut egraph.analysis.changed);
+    let mut classes = vec![];
+    for id in changed {
+        let class = egraph.find(id);
+        classes.push(class);
+        classes.extend(egraph[class].parents().map(|user| egraph.find(user)));
+    }
+    classes.sort_unstable();
+    classes.dedup();
+    classes
+}
+
 /// The type of a class.
 pub(super) fn type_of<'e>(egraph: &'e Values<'_>, class: Id) -> &'e Type {
     egraph.analysis.ty(egraph[class].data.ty)
@@ -128,6 +149,11 @@ impl Analysis<ENode> for Facts<'_> {
     /// What is known of a node does not change.
     fn remake(egraph: &mut Values<'_>, _: &ENode, id: Id) -> Fact {
         egraph[id].data
+    }
+
+    /// Called for each class that is new or has been united.
+    fn modify(egraph: &mut Values<'_>, id: Id) {
+        egraph.analysis.changed.push(id);
     }
 
     fn merge(&mut self, a: &mut Fact, b: Fact) -> DidMerge {

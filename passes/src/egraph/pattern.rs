@@ -7,7 +7,8 @@
 //! (cat (matmul ?a ?w) ...)          any number of further operands
 //! ```
 //!
-//! The same text is what a rule makes of them: `(m (f ?x))`. What has to be computed, or looked at more closely, is a function
+//! Two operations on each other are the most that a pattern has: so it is looked for again only where a class, or one of its
+//! operands, got new nodes. The same text is what a rule makes of them: `(m (f ?x))`. What has to be computed, or looked at more closely, is a function
 //! in Rust, which has the operations with their attributes and the types of all values. That is why attributes are no part of
 //! patterns, and why egg's own patterns, which know neither families nor attributes, are not used.
 
@@ -153,19 +154,12 @@ impl Pattern {
         }
     }
 
-    /// All places where the pattern is found, in an order that depends on the e-graph only; how many classes were looked at.
-    pub(super) fn search(&self, egraph: &Values<'_>) -> (Vec<Match>, u64) {
-        let (mut found, mut tried) = (vec![], 0);
-        for kind in self.root_kinds() {
-            for class in egraph.classes_for_op(&Some(*kind)).into_iter().flatten() {
-                tried += 1;
-                let (vars, ops) = (vec![None; self.names.variables.len()], vec![None; self.names.ops.len()]);
-                let mut search = Search { egraph, root: Some(*kind), vars, ops, more: &[], found: vec![], class };
-                search.solve(&mut vec![(&self.root, class)]);
-                found.append(&mut search.found);
-            }
-        }
-        (found, tried)
+    /// Where the pattern is found at a class, with a node of this kind at its root.
+    pub(super) fn search(&self, egraph: &Values<'_>, class: Id, kind: OpKind) -> Vec<Match> {
+        let (vars, ops) = (vec![None; self.names.variables.len()], vec![None; self.names.ops.len()]);
+        let mut search = Search { egraph, root: Some(kind), vars, ops, more: &[], found: vec![], class };
+        search.solve(&mut vec![(&self.root, class)]);
+        search.found
     }
 
     /// The kinds that can be at the root.

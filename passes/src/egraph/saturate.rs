@@ -7,7 +7,7 @@ use irc_ir::{
     diagnostic::Span,
     graph::{Graph, NodeId},
     infer::Models,
-    op::Op,
+    op::{Op, OpKind},
     types::Type,
     verify::Types,
 };
@@ -16,7 +16,7 @@ use super::{
     cones::{Cones, is_constant},
     cost::cost,
     extract::Choices,
-    facts::{Facts, Values, add_leaf, add_typed, type_of},
+    facts::{Facts, Values, add_leaf, add_typed, take_changed, type_of},
     language::{ENode, Operands},
     pattern::Match,
     proof,
@@ -25,7 +25,7 @@ use super::{
 use crate::rule::Rewriting;
 
 /// How often all rules are applied.
-const ROUNDS: usize = 16;
+const ROUNDS: usize = 32;
 
 /// How many nodes an e-graph may have: this many, and some for each node of its cone.
 const NODES: usize = 2_000;
@@ -132,27 +132,21 @@ impl Cone<'_> {
         nodes.map(cost).fold(0, i64::saturating_add)
     }
 
-    /// Applies the rules, round after round.
+    /// Applies the rules, round after round, wherever something changed in the last one.
     fn saturate(&self, egraph: &mut Values<'_>, rules: &[&'static Ready], found: &mut [u64], work: &mut Rewriting<'_>) {
         let most = NODES + NODES_EACH * self.cones.nodes(self.root).len();
+        let by_root = by_root(rules);
         // What was tried is not tried again, as long as its classes stay what they are.
         let mut tried: HashSet<(usize, Match)> = HashSet::new();
         for _ in 0..ROUNDS {
-            work.count("iterations", 1);
-            let mut matches = vec![];
-            for (at, ready) in rules.iter().enumerate() {
-                let (places, looked) = ready.left.search(egraph);
-                work.count("rules tried", looked);
-                matches.extend(places.into_iter().map(|place| (at, place)));
-            }
-            let mut grown = false;
+            let matches = self.matches(egraph, rules, &by_root, work);
             for (at, place) in matches {
                 let ready = rules[at];
                 if !work.allows(&ready.entry.rule) || !tried.insert((at, place.clone())) {
                     continue;
                 }
                 if egraph.nodes().len() > most {
-                    work.limited(format!("an e-graph reached its limit of {most} nodes: there may be cheaper forms of its value"));
+                    work.limited("an e-graph reached its limit of nodes: there may be cheaper forms of its value".to_owned());
                     egraph.rebuild();
                     return;
                 }
@@ -162,14 +156,39 @@ impl Cone<'_> {
                 egraph.union_trusted(was, made, ready.entry.rule.name);
                 work.spend(&ready.entry.rule);
                 found[at] += 1;
-                grown = true;
             }
             egraph.rebuild();
-            if !grown {
+            work.count("iterations", 1);
+            if egraph.analysis.unchanged() {
                 return;
             }
         }
         work.limited(format!("an e-graph was not done after {ROUNDS} rounds: there may be cheaper forms of its value"));
+    }
+
+    /// All matches at classes that changed, in an order that depends on the e-graph only.
+    fn matches(
+        &self,
+        egraph: &mut Values<'_>,
+        rules: &[&'static Ready],
+        by_root: &HashMap<OpKind, Vec<usize>>,
+        work: &mut Rewriting<'_>,
+    ) -> Vec<(usize, Match)> {
+        let mut matches = vec![];
+        let mut looked = 0;
+        for class in take_changed(egraph) {
+            let mut kinds: Vec<OpKind> = egraph[class].nodes.iter().filter_map(ENode::kind).collect();
+            // Nodes of one kind stand together.
+            kinds.dedup();
+            for kind in kinds {
+                for at in by_root.get(&kind).into_iter().flatten() {
+                    looked += 1;
+                    matches.extend(rules[*at].left.search(egraph, class, kind).into_iter().map(|place| (*at, place)));
+                }
+            }
+        }
+        work.count("rules tried", looked);
+        matches
     }
 
     /// The cheapest form, if it is cheaper than `before`.
@@ -262,4 +281,13 @@ impl Cone<'_> {
             }
         }
     }
+}
+
+/// The places of the rules that look for something with a kind of operation at its root.
+fn by_root(rules: &[&'static Ready]) -> HashMap<OpKind, Vec<usize>> {
+    let mut by_root: HashMap<OpKind, Vec<usize>> = HashMap::new();
+    for (at, ready) in rules.iter().enumerate() {
+        ready.left.root_kinds().iter().for_each(|kind| by_root.entry(*kind).or_default().push(at));
+    }
+    by_root
 }
