@@ -82,7 +82,8 @@ fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Tuple(a), Value::Tuple(b)) => a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| same(a, b)),
         (Value::Tensor(a), Value::Tensor(b)) => {
-            let bits = |tensor: &Tensor| tensor.to_f64().iter().map(|x| if x.is_nan() { u64::MAX } else { x.to_bits() }).collect::<Vec<_>>();
+            let bits =
+                |tensor: &Tensor| tensor.to_f64().iter().map(|x| if x.is_nan() { u64::MAX } else { x.to_bits() }).collect::<Vec<_>>();
             a.same_bits(b) || a.dtype().is_float() && a.ty() == b.ty() && bits(a) == bits(b)
         }
         _ => a.same_bits(b),
@@ -132,8 +133,7 @@ fn check(rule: &Rule) -> Result<(), String> {
 
 #[test]
 fn each_rule_keeps_the_value_of_its_witness() {
-    let wrong: Vec<String> =
-        egraph::rules().filter_map(|rule| check(rule).err().map(|error| format!("{}: {error}", rule.name))).collect();
+    let wrong: Vec<String> = egraph::rules().filter_map(|rule| check(rule).err().map(|error| format!("{}: {error}", rule.name))).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     assert!(egraph::rules().count() >= 40, "the rules are there");
 }
@@ -164,7 +164,8 @@ fn shown(program: &Verified, handles: &Handles) -> Vec<(String, Value)> {
 /// Random programs, loops and all, with the exact rules alone: some change, and none shows anything else.
 #[test]
 fn random_programs_keep_their_values() {
-    let handles: Handles = [("m", conformance::llama()), ("odd", conformance::odd())].map(|(name, handle)| (Name::from(name), handle.clone())).into();
+    let handles: Handles =
+        [("m", conformance::llama()), ("odd", conformance::odd())].map(|(name, handle)| (Name::from(name), handle.clone())).into();
     let models: Models = handles.iter().map(|(name, handle)| (name.clone(), handle.spec.clone())).collect();
     let options = Options { proofs: true, ..Options::default() };
     let mut fired = BTreeMap::new();
@@ -182,7 +183,11 @@ fn random_programs_keep_their_values() {
         let alike = |((a, x), (b, y)): (&(String, Value), &(String, Value))| {
             a == b && (same(x, y) || matches!((x, y), (Value::Opaque(_), Value::Opaque(_))))
         };
-        assert!(expected.len() == found.len() && expected.iter().zip(&found).all(alike), "program {seed}:\n{}\n{text}", print(before.graph(), None));
+        assert!(
+            expected.len() == found.len() && expected.iter().zip(&found).all(alike),
+            "program {seed}:\n{}\n{text}",
+            print(before.graph(), None)
+        );
     }
     assert!(fired.len() > 4, "{fired:?}");
 }

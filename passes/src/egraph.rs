@@ -140,7 +140,8 @@ impl Pass<'_, '_, '_> {
         let saved = now.saturating_sub(better.cost).saturating_mul(100) / now.max(1);
         let rule = nearly.iter().map(|ready| &ready.entry.rule).find(|rule| work.record.fired.contains_key(rule.name));
         if let Some(rule) = rule.filter(|_| saved >= WORTH_MENTIONING) {
-            let why = || format!("it would save {saved} % of the arithmetic and bytes of this value, but rounds differently: `--fast` allows it");
+            let why =
+                || format!("it would save {saved} % of the arithmetic and bytes of this value, but rounds differently: `--fast` allows it");
             self.work.missed(rule, cone.span(), why);
         }
     }

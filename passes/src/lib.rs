@@ -4,6 +4,7 @@ pub mod calls;
 pub mod cost;
 mod edits;
 pub mod egraph;
+pub mod reduce;
 pub mod rule;
 pub mod schedule;
 pub mod takes;

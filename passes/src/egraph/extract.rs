@@ -273,12 +273,8 @@ mod tests {
         assert_eq!(doubled.total(64), 65);
 
         // Two reads of one forward of 1,000, or two values of 600.
-        let classes = [
-            vec![(1_000, vec![])],
-            vec![(10, vec![0]), (600, vec![])],
-            vec![(10, vec![0]), (600, vec![])],
-            vec![(0, vec![1, 2, 0])],
-        ];
+        let classes =
+            [vec![(1_000, vec![])], vec![(10, vec![0]), (600, vec![])], vec![(10, vec![0]), (600, vec![])], vec![(0, vec![1, 2, 0])]];
         let mut reads = choices(&classes);
         reads.choose(3);
         assert_eq!(reads.total(3), 1_020);
@@ -308,9 +304,7 @@ mod tests {
             let len = 2 + dice.below(6);
             let classes: Vec<Vec<(i64, Vec<usize>)>> = (0..len)
                 .map(|_| {
-                    let node = |dice: &mut Dice| {
-                        (dice.between(1, 30), (0..dice.below(3)).map(|_| dice.below(len)).collect())
-                    };
+                    let node = |dice: &mut Dice| (dice.between(1, 30), (0..dice.below(3)).map(|_| dice.below(len)).collect());
                     (0..1 + dice.below(3)).map(|_| node(&mut dice)).collect()
                 })
                 .collect();

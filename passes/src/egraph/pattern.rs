@@ -93,11 +93,23 @@ enum Which {
 enum Node {
     Variable(usize),
     /// An operation that is looked for, and kept at a place of its own; it may have more operands.
-    Found { which: Which, slot: usize, operands: Vec<Node>, more: bool },
+    Found {
+        which: Which,
+        slot: usize,
+        operands: Vec<Node>,
+        more: bool,
+    },
     /// An operation that the other side found, on other operands.
-    Again { slot: usize, operands: Vec<Node>, more: bool },
+    Again {
+        slot: usize,
+        operands: Vec<Node>,
+        more: bool,
+    },
     /// An operation that is made, with its attributes by default.
-    Made { kind: OpKind, operands: Vec<Node> },
+    Made {
+        kind: OpKind,
+        operands: Vec<Node>,
+    },
 }
 
 /// The side of a rule that is looked for, or the one that is made.
@@ -191,7 +203,9 @@ impl Pattern {
             let (op, operands, more) = match node {
                 Node::Variable(at) => return Some(found.vars[*at]),
                 Node::Made { kind, operands } => (Op::build(*kind, &mut |_| None).ok()?, operands, false),
-                Node::Found { slot, operands, more, .. } | Node::Again { slot, operands, more } => (egraph.analysis.op(found.ops[*slot]).clone(), operands, *more),
+                Node::Found { slot, operands, more, .. } | Node::Again { slot, operands, more } => {
+                    (egraph.analysis.op(found.ops[*slot]).clone(), operands, *more)
+                }
             };
             let mut ids = operands.iter().map(|operand| add_node(operand, egraph, found)).collect::<Option<Operands>>()?;
             if more {

@@ -45,9 +45,8 @@ pub(super) fn steps(egraph: &mut Values<'_>, from: Id, to: Id) -> Option<Vec<Ste
         if !seen.insert(Rc::as_ptr(term)) {
             continue;
         }
-        let rule = |rule: Option<Symbol>, backwards: bool| {
-            rule.map(|rule| Step { rule, sides: [terms[at - 1].clone(), term.clone()], backwards })
-        };
+        let rule =
+            |rule: Option<Symbol>, backwards: bool| rule.map(|rule| Step { rule, sides: [terms[at - 1].clone(), term.clone()], backwards });
         match rule(term.forward_rule, false).or_else(|| rule(term.backward_rule, true)) {
             Some(step) => steps.push(step),
             None => open.extend(term.child_proofs.iter().rev().map(|proof| (proof, 1))),

@@ -68,9 +68,7 @@ pub(super) const RULES: [Entry; 14] = [
         "product-of-sum",
         "(A + B) X = A X + B X",
         "(matmul (add ?a ?b) ?x)",
-        Right::If("(add (matmul ?a ?x) (matmul ?b ?x))", |site| {
-            matrices(site, &[0, 1, 2]) && site.ty(site.var(0)) == site.ty(site.var(1))
-        }),
+        Right::If("(add (matmul ?a ?x) (matmul ?b ?x))", |site| matrices(site, &[0, 1, 2]) && site.ty(site.var(0)) == site.ty(site.var(1))),
         r#"graph @w {
           %a = call(0) {name: "any", returns: tensor<4x20xf32>}
           %b = call(1) {name: "any", returns: tensor<4x20xf32>}
