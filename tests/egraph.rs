@@ -103,17 +103,18 @@ fn close(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// What is wrong with a rule on its witness.
-fn check(rule: &Rule) -> Result<(), String> {
-    let before = verified(parse(rule.witness).into_result().map_err(|errors| errors.to_string())?);
+/// What is wrong with a rule on a program to which it should apply, or not.
+fn check(rule: &Rule, program: &str, applies: bool) -> Result<(), String> {
+    let before = verified(parse(program).into_result().map_err(|errors| errors.to_string())?);
     let options = only(rule);
     let mut work = Rewriting::new(&options);
     let after = verified(egraph::run(&before, &mut work));
     let record = work.record;
-    if !record.fired.contains_key(rule.name) || before.graph() == after.graph() {
-        return Err(format!("it does not apply:\n{}", print(before.graph(), None)));
+    if applies != record.fired.contains_key(rule.name) || applies == (before.graph() == after.graph()) {
+        return Err(format!("applied: {}\n{}", !applies, print(before.graph(), None)));
     }
-    if !record.limits.is_empty() || !record.proofs.iter().any(|proof| proof.steps.iter().any(|step| step.ends_with(rule.name))) {
+    let proven = record.proofs.iter().any(|proof| proof.steps.iter().any(|step| step.ends_with(rule.name)));
+    if !record.limits.is_empty() || proven != applies {
         return Err(format!("{record:?}"));
     }
     let types = arguments(&before);
@@ -133,9 +134,45 @@ fn check(rule: &Rule) -> Result<(), String> {
 
 #[test]
 fn each_rule_keeps_the_value_of_its_witness() {
-    let wrong: Vec<String> = egraph::rules().filter_map(|rule| check(rule).err().map(|error| format!("{}: {error}", rule.name))).collect();
+    let wrong: Vec<String> = egraph::rules().filter_map(|rule| check(rule, rule.witness, true).err().map(|error| format!("{}: {error}", rule.name))).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     assert!(egraph::rules().count() >= 40, "the rules are there");
+}
+
+/// More programs for some rules: (the rule, whether it applies, tensors that are given, a value made of them).
+const CASES: [(&str, bool, &[&str], &str); 16] = [
+    // All places that a factor can have.
+    ("common-factor-of-integers", true, &["4x6xi64"; 3], "add(mul(%1, %0), mul(%0, %2))"),
+    ("common-factor-of-integers", true, &["4x6xi64"; 3], "add(mul(%1, %0), mul(%2, %0))"),
+    ("common-factor-of-integers", true, &["4x6xi64"; 3], "add(mul(%0, %1), mul(%0, %2))"),
+    ("common-factor-of-integers", false, &["4x6xf32"; 3], "add(mul(%0, %1), mul(%0, %2))"),
+    ("common-factor", true, &["4x6xf32"; 3], "add(mul(%1, %0), mul(%0, %2))"),
+    // Slices that are not what is before and after, and values of another size.
+    ("cat-as-update", false, &["9x6xf32", "1x6xf32"], "cat(slice(%0) {dim: 0, end: 3}, %1, slice(%0) {dim: 0, start: 5}) {dim: 0}"),
+    ("cat-as-update", false, &["9x6xf32", "2x6xf32"], "cat(slice(%0) {dim: 0, start: 1, end: 3}, %1, slice(%0) {dim: 0, start: 5}) {dim: 0}"),
+    ("cat-as-update", false, &["9x6xf32", "2x6xf32"], "cat(slice(%0) {dim: 0, end: 3}, %1, slice(%0) {dim: 0, start: 5, end: 8}) {dim: 0}"),
+    ("cat-as-update", false, &["9x6xf32", "6x6xf32"], "cat(slice(%0) {dim: 0, end: 3, step: 2}, %1, slice(%0) {dim: 0, start: 8}) {dim: 0}"),
+    ("cat-as-update-of-end", false, &["9x6xf32", "3x6xf32"], "cat(slice(%0) {dim: 0, end: -2}, %1) {dim: 0}"),
+    // A value that is broadcast.
+    ("update-as-cat", false, &["40x80xf32", "80x60xf32", "1x60xf32"], "update(matmul(%0, %1), %2) {dim: 0, start: 1}"),
+    // What rolls over the end of a row rolls differently in rows of another length.
+    ("binary-of-moves", false, &["4x1xf32", "4x4xf32"], "add(roll(%0) {shifts: [1]}, roll(%1) {shifts: [1]})"),
+    ("binary-of-move-and-number", false, &["1x6xf32", "6xf32"], "div(expand(%0) {shape: [5, 6]}, %1)"),
+    // A mean over the columns, too.
+    ("mean-of-product", false, &["10x20xf32", "20x30xf32"], "mean(matmul(%0, %1)) {dims: [0, 1]}"),
+    ("mean-of-product", false, &["10x20xf32", "20x30xf32"], "mean(matmul(%0, %1))"),
+    // The product of a matrix and a vector has no rows after it.
+    ("transpose-of-matmul", false, &["2x3x30xf32", "30xf32"], "transpose(matmul(%0, %1)) {dim0: 0, dim1: 1}"),
+];
+
+#[test]
+fn rules_keep_to_their_conditions() {
+    for (name, applies, given, value) in CASES {
+        let rule = egraph::rules().find(|rule| rule.name == name).unwrap_or_else(|| panic!("there is no rule {name}"));
+        let values = (0..).zip(given).map(|(at, ty)| format!("%{at} = call({at}) {{name: \"any\", returns: tensor<{ty}>}}\n"));
+        let program = format!("graph @case {{\n{}save {value} as \"r\"\n}}", values.collect::<String>());
+        check(rule, &program, applies).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
 }
 
 /// What a program shows and saves, by itself.
@@ -334,7 +371,7 @@ fn counters(program: &Verified) -> BTreeMap<&'static str, u64> {
 
 #[test]
 fn the_work_grows_with_the_program() {
-    for (small, large) in [(products(100), products(1_000)), (chain(5_000), chain(50_000))] {
+    for (small, large) in [(products(100), products(1_000)), (chain(4_000), chain(20_000))] {
         let (few, many) = (counters(&small), counters(&large));
         let times = large.graph().len() as f64 / small.graph().len() as f64;
         for (what, count) in &many {
@@ -352,4 +389,73 @@ fn where_no_rule_fits_there_is_no_e_graph() {
     }"#;
     let counted = counters(&verified(parse(text).into_result().unwrap()));
     assert_eq!(counted.get("e-graphs"), None, "{counted:?}");
+}
+
+const CHAIN: &str = r#"graph @chain {
+  %a = call(0) {name: "any", returns: tensor<1x576xf32>}
+  %b = call(1) {name: "any", returns: tensor<576x64xf32>}
+  %c = call(2) {name: "any", returns: tensor<64x576xf32>}
+  %w = matmul(%b, %c)
+  %d = call(3) {name: "any", returns: tensor<1x576xf32>}
+  %h = add(transpose(%a) {dim0: 0, dim1: 1}, transpose(%d) {dim0: 0, dim1: 1})
+  save matmul(transpose(%h) {dim0: 0, dim1: 1}, %w) as "r"
+}"#;
+
+#[test]
+fn what_happens_is_recorded() {
+    let program = verified(parse(CHAIN).into_result().unwrap());
+    let run = |options: &Options| {
+        let mut work = Rewriting::new(options);
+        let graph = egraph::run(&program, &mut work);
+        (graph, work.record)
+    };
+
+    // By default nothing is rounded otherwise; but the user hears of it.
+    let options = Options { proofs: true, ..Options::default() };
+    let (exact, record) = run(&options);
+    assert_eq!(record.fired.keys().copied().collect::<Vec<_>>(), ["binary-of-moves", "permutes-compose"]);
+    let steps: Vec<&str> = record.proofs.iter().flat_map(|proof| proof.steps.iter().map(String::as_str)).collect();
+    assert_eq!(
+        steps,
+        [
+            "add(transpose(%a) {dim0: 0, dim1: 1}, transpose(%d) {dim0: 0, dim1: 1}) => transpose(add(%a, %d)) {dim0: 0, dim1: 1}   binary-of-moves",
+            "transpose(transpose(add(%a, %d)) {dim0: 0, dim1: 1}) {dim0: 0, dim1: 1} => add(%a, %d)   permutes-compose",
+        ]
+    );
+    let missed: Vec<(&str, &str)> = record.missed.iter().map(|miss| (miss.rule, miss.why_not.as_deref().unwrap_or(""))).collect();
+    assert_eq!(
+        missed,
+        [("matmul-associates-left", "it would save 99 % of the arithmetic and bytes of this value, but rounds differently: `--fast` allows it")]
+    );
+    let names = |graph: &Graph| graph.nodes().filter_map(|(id, _)| graph.label(id).map(|label| label.to_string())).collect::<Vec<_>>();
+    assert_eq!(names(&exact), ["a", "b", "c", "d", "w"]);
+
+    let (fast, record) = run(&Options { fast: true, ..options.clone() });
+    assert!(record.fired.contains_key("matmul-associates-left") && record.missed.is_empty(), "{record:?}");
+    assert!(!print(&fast, None).contains("%w"), "{}", print(&fast, None));
+
+    // Without a rule, or without any.
+    let without = Options { disabled: ["binary-of-moves".to_owned()].into(), ..options.clone() };
+    assert_eq!(run(&without).1.fired.len(), 0);
+    let (same, record) = run(&Options { fuel: Some(0), ..options.clone() });
+    assert_eq!((record.fired.len(), same.len()), (0, program.graph().len()));
+
+    // With fuel for all but the last step, the step that is missing is known.
+    let (graph, record) = run(&Options { fuel: Some(1), ..options });
+    assert_eq!(record.limits, ["the fuel is spent: no rule fires after `binary-of-moves`"]);
+    assert_ne!(graph, exact);
+}
+
+/// A value that is too large is taken apart, and the user is told.
+#[test]
+fn limits_are_said() {
+    let options = Options::default();
+    let mut work = Rewriting::new(&options);
+    let program = chain(9_000);
+    let after = verified(egraph::run(&program, &mut work));
+    assert!(work.record.limits.iter().any(|limit| limit.starts_with("values of more than 4000 operations")), "{:?}", work.record.limits);
+    let types = arguments(&program);
+    assert!(run(&program, &types, 0, false).iter().zip(&run(&after, &types, 0, false)).all(|(a, b)| same(a, b)));
+    let again = egraph::run(&program, &mut Rewriting::new(&options));
+    assert_eq!(print(after.graph(), None), print(&again, None), "the same program gives the same text");
 }
