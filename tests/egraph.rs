@@ -134,7 +134,8 @@ fn check(rule: &Rule, program: &str, applies: bool) -> Result<(), String> {
 
 #[test]
 fn each_rule_keeps_the_value_of_its_witness() {
-    let wrong: Vec<String> = egraph::rules().filter_map(|rule| check(rule, rule.witness, true).err().map(|error| format!("{}: {error}", rule.name))).collect();
+    let wrong: Vec<String> =
+        egraph::rules().filter_map(|rule| check(rule, rule.witness, true).err().map(|error| format!("{}: {error}", rule.name))).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     assert!(egraph::rules().count() >= 40, "the rules are there");
 }
@@ -149,9 +150,19 @@ const CASES: [(&str, bool, &[&str], &str); 16] = [
     ("common-factor", true, &["4x6xf32"; 3], "add(mul(%1, %0), mul(%0, %2))"),
     // Slices that are not what is before and after, and values of another size.
     ("cat-as-update", false, &["9x6xf32", "1x6xf32"], "cat(slice(%0) {dim: 0, end: 3}, %1, slice(%0) {dim: 0, start: 5}) {dim: 0}"),
-    ("cat-as-update", false, &["9x6xf32", "2x6xf32"], "cat(slice(%0) {dim: 0, start: 1, end: 3}, %1, slice(%0) {dim: 0, start: 5}) {dim: 0}"),
+    (
+        "cat-as-update",
+        false,
+        &["9x6xf32", "2x6xf32"],
+        "cat(slice(%0) {dim: 0, start: 1, end: 3}, %1, slice(%0) {dim: 0, start: 5}) {dim: 0}",
+    ),
     ("cat-as-update", false, &["9x6xf32", "2x6xf32"], "cat(slice(%0) {dim: 0, end: 3}, %1, slice(%0) {dim: 0, start: 5, end: 8}) {dim: 0}"),
-    ("cat-as-update", false, &["9x6xf32", "6x6xf32"], "cat(slice(%0) {dim: 0, end: 3, step: 2}, %1, slice(%0) {dim: 0, start: 8}) {dim: 0}"),
+    (
+        "cat-as-update",
+        false,
+        &["9x6xf32", "6x6xf32"],
+        "cat(slice(%0) {dim: 0, end: 3, step: 2}, %1, slice(%0) {dim: 0, start: 8}) {dim: 0}",
+    ),
     ("cat-as-update-of-end", false, &["9x6xf32", "3x6xf32"], "cat(slice(%0) {dim: 0, end: -2}, %1) {dim: 0}"),
     // A value that is broadcast.
     ("update-as-cat", false, &["40x80xf32", "80x60xf32", "1x60xf32"], "update(matmul(%0, %1), %2) {dim: 0, start: 1}"),
@@ -425,7 +436,10 @@ fn what_happens_is_recorded() {
     let missed: Vec<(&str, &str)> = record.missed.iter().map(|miss| (miss.rule, miss.why_not.as_deref().unwrap_or(""))).collect();
     assert_eq!(
         missed,
-        [("matmul-associates-left", "it would save 99 % of the arithmetic and bytes of this value, but rounds differently: `--fast` allows it")]
+        [(
+            "matmul-associates-left",
+            "it would save 99 % of the arithmetic and bytes of this value, but rounds differently: `--fast` allows it"
+        )]
     );
     let names = |graph: &Graph| graph.nodes().filter_map(|(id, _)| graph.label(id).map(|label| label.to_string())).collect::<Vec<_>>();
     assert_eq!(names(&exact), ["a", "b", "c", "d", "w"]);

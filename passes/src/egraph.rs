@@ -6,7 +6,7 @@
 //!
 //! The canonical form and the demand for parts come first, and make what is better in any case. Left are equations of which
 //! neither side always wins: whether rows are cut from a product or from its factors, what is turned before what, in what
-//! order three matrices are multiplied. [`rules()`] lists them. A program is taken apart into [cones], each of which gets an
+//! order three matrices are multiplied. [`rules()`] lists them. A program is taken apart into cones, each of which gets an
 //! e-graph of its own, so that the work grows with the program; most cones get none, because no rule fits anything in them.
 //!
 //! Limits are numbers of nodes and of rounds, never the clock, and the user is told where one struck. What is taken is never
