@@ -22,6 +22,7 @@ mod interrupt;
 mod model;
 mod program;
 mod progress;
+mod reduce;
 mod run;
 #[cfg(feature = "ort")]
 mod setup;
@@ -78,6 +79,7 @@ fn dispatch(command: Command, terminal: &Terminal) -> Outcome {
         Command::Dump(args) => dump::dump(&args, terminal),
         Command::Run(args) => run::run(&args, terminal),
         Command::Emit(args) => emit::emit(&args, terminal),
+        Command::Reduce(args) => reduce::reduce(&args, terminal),
         Command::Model(args) => model::model(&args.command, terminal),
         Command::Tokens(args) => tokens::tokens(&args, terminal),
         Command::Cache(args) => cache::cache(&args.command, terminal),

@@ -259,6 +259,47 @@ fn dump_prints_programs() {
 }
 
 #[test]
+fn programs_are_reduced() {
+    let folder = Folder::new("reduce");
+    let text = PATCH.replace(
+        "save topk",
+        r#"%n = loop(0.0) {trip: 8} (%i, %s) { %t = add(%s, exp(%s))  yield add(%t, mul(%t, 2.0)) }
+  save get(%n) {index: 0} as "sum"
+  save topk"#,
+    );
+    let file = folder.file("patch.ig", &text);
+
+    // Whatever has a softmax-free way to `write`: everything else goes.
+    let ran = folder.irc(&["reduce", &file, "--check", "grep -q 'write('"]).ends_with(0);
+    assert!(
+        ran.out.contains("write(") && !ran.out.contains("update") && !ran.out.contains("loop") && !ran.out.contains("slice"),
+        "{}",
+        ran.out
+    );
+    let small = std::fs::read_to_string(folder.0.join("patch.reduced.ig")).unwrap();
+    assert_eq!(small, ran.out);
+    folder.irc(&["check", &folder.0.join("patch.reduced.ig").display().to_string()]).ends_with(0);
+
+    // What is inside a loop, by a command that runs the program; twice the same.
+    let irc = env!("CARGO_BIN_EXE_irc");
+    let check = format!("'{irc}' check {{}} && grep -q 'exp(' {{}}");
+    let out = folder.0.join("loop.ig").display().to_string();
+    let ran = folder.irc(&["reduce", &file, "--check", &check, "-o", &out, "--json"]).ends_with(0).json();
+    let small = std::fs::read_to_string(&out).unwrap();
+    assert!(small.contains("exp(") && !small.contains("forward") && !small.contains("mul(") && !small.contains("models"), "{small}");
+    assert!(small.contains("trip: 0") || small.contains("trip: 1"), "{small}");
+    assert_eq!(ran["after"]["effects"], 1);
+    let again = folder.irc(&["reduce", &file, "--check", &check, "-o", &out, "--json"]).ends_with(0).json();
+    assert_eq!((ran, small), (again, std::fs::read_to_string(&out).unwrap()));
+
+    // A check that does not succeed, or is none.
+    let ran = folder.irc(&["reduce", &file, "--check", "grep -q nowhere"]).ends_with(2);
+    assert!(ran.err.contains("does not succeed for the program itself") && ran.err.contains("grep -q nowhere"), "{}", ran.err);
+    let ran = folder.irc(&["reduce", &file, "--check", "no-such-command {}"]).ends_with(2);
+    assert!(ran.err.contains("cannot run the check"), "{}", ran.err);
+}
+
+#[test]
 fn programs_in_binary_are_programs() {
     let folder = Folder::new("binary");
     let patch = folder.file("patch.ig", PATCH);

@@ -80,6 +80,9 @@ pub(super) enum Command {
     /// Write a program, or a model with its hooks, as a file of another format
     #[command(after_long_help = EMIT_HELP)]
     Emit(EmitArgs),
+    /// Make a program smaller as long as a command succeeds for it
+    #[command(after_long_help = REDUCE_HELP)]
+    Reduce(ReduceArgs),
     /// List, fetch and look into models
     #[command(after_long_help = MODEL_HELP)]
     Model(ModelArgs),
@@ -120,6 +123,7 @@ impl Command {
             Command::Dump(args) => args.json,
             Command::Run(args) => args.json,
             Command::Emit(args) => args.json(),
+            Command::Reduce(args) => args.json,
             Command::Model(args) => args.command.json(),
             Command::Tokens(args) => args.json,
             Command::Cache(args) => args.command.json(),
@@ -451,6 +455,23 @@ pub(super) enum SetupEngine {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct ReduceArgs {
+    #[command(flatten)]
+    pub(super) program: ProgramArgs,
+    /// The command that ends with the status 0 for a program that is still interesting; `{}` in it is the program's path
+    ///
+    /// Without `{}` the path comes last. It is run by `sh`, without input, and what it prints is not shown.
+    #[arg(long, value_name = "CMD")]
+    pub(super) check: String,
+    /// Write the smaller program to this file; FILE.reduced.ig without it
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) out: Option<PathBuf>,
+    /// Print {ok, out, before: {nodes, effects}, after: {nodes, effects}, checks, steps} instead of the program
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct ExplainArgs {
     /// The code, such as E1003; all of them if it is not given
     pub(super) code: Option<String>,
@@ -484,6 +505,18 @@ Examples:
     = help: did you mean `model.layers.3.output`, `model.layers.0.output`, …
 
   $ echo 'graph @none { }' | irc check -";
+
+const REDUCE_HELP: &str = "\
+Examples:
+  $ irc reduce wrong.ig --check 'irc run {} 2>&1 | grep -q E4003'
+  $ irc reduce slow.ig --check ./is-still-slow.sh -o small.ig
+
+The check is asked as C-Reduce asks: 0 means that a program still shows what is
+looked for, any other status that it does not. It has to succeed for the
+program itself. Only programs that verify are tried: effects are left out,
+values replaced by what they are made of or by zeros, loops shortened. The
+smallest program so far is in the file at any time, should you stop it.
+What is tried depends on the program and the answers only.";
 
 const DUMP_HELP: &str = "\
 Examples:

@@ -128,6 +128,7 @@ pub(crate) use print::nested_lists;
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, Severity},
     graph::Graph,
+    op::Op,
     verify::Types,
 };
 
@@ -177,6 +178,11 @@ impl Default for Style {
 /// no size is beyond the limit, and effects have as many operands as their kinds need, all of them in the graph.
 pub fn print(graph: &Graph, types: Option<&Types>) -> String {
     print_with(graph, types, Style::default())
+}
+
+/// Prints one operation with its attributes, on operands that are text already: `slice(%x) {dim: 1, start: -1}`.
+pub fn print_op(op: &Op, operands: &[String]) -> String {
+    print::operation(op, operands)
 }
 
 /// Prints a graph in a given style; see [`print()`].

@@ -3,6 +3,8 @@
 pub mod calls;
 pub mod cost;
 mod edits;
+pub mod egraph;
+pub mod reduce;
 pub mod rule;
 pub mod schedule;
 pub mod takes;

@@ -252,25 +252,10 @@ impl<'g, 'o> Printer<'g, 'o> {
 
     fn operation(&mut self, op: &Op, operands: &[NodeId]) {
         self.out.text.push_str(op.kind().name());
-        let attrs = op.attrs();
-        let calls = matches!(op, Op::Call { .. } | Op::Loop { .. });
-        if !operands.is_empty() || attrs.is_empty() || calls {
+        if !operands.is_empty() || has_parentheses(op) {
             self.operands(operands);
         }
-        let mut before = " {";
-        let kind = op.kind();
-        for ((attr, default), decl) in attrs.iter().zip(defaults(kind)).zip(kind.attrs()) {
-            if default.as_ref() != Some(attr) && decl.kind != AttrKind::Body {
-                self.out.text.push_str(before);
-                self.out.text.push_str(decl.name);
-                self.out.text.push_str(": ");
-                self.attr(attr, decl.name == "model");
-                before = ", ";
-            }
-        }
-        if before == ", " {
-            self.out.text.push('}');
-        }
+        attributes(&mut self.out.text, op);
     }
 
     fn operands(&mut self, operands: &[NodeId]) {
@@ -324,26 +309,6 @@ impl<'g, 'o> Printer<'g, 'o> {
         match &self.names[id.index()] {
             PrintedName::Number(number) => push(&mut self.out.text, format_args!("{number}")),
             PrintedName::Label(label) => name(&mut self.out.text, label),
-        }
-    }
-
-    fn attr(&mut self, attr: &Attr, bare: bool) {
-        let out = &mut self.out.text;
-        match attr {
-            Attr::None => out.push_str("none"),
-            Attr::Int(value) => push(out, format_args!("{value}")),
-            Attr::Bool(value) => push(out, format_args!("{value}")),
-            Attr::Float(value) => float(out, DType::F64, value.get().to_bits()),
-            Attr::Name(value) if bare => name(out, value),
-            Attr::Name(value) => string(out, value),
-            Attr::DType(dtype) => out.push_str(dtype.name()),
-            Attr::Type(ty) => print_type(out, ty),
-            Attr::Ints(values) => sequence(out, "[", values, "]", |out, value| push(out, format_args!("{value}"))),
-            Attr::Dims(dims) => sequence(out, "[", dims, "]", |out, dim| push(out, format_args!("{dim}"))),
-            Attr::Literal(value) => literal(out, value),
-            // It stands after the attributes.
-            Attr::Body(_) => {}
-            Attr::Reduction(reduction) => out.push_str(reduction.name()),
         }
     }
 
@@ -414,6 +379,63 @@ impl<'g, 'o> Printer<'g, 'o> {
             self.value(*operand);
         }
     }
+}
+
+/// Whether an operation without operands has an empty list of them.
+fn has_parentheses(op: &Op) -> bool {
+    op.kind().attrs().is_empty() || matches!(op, Op::Call { .. } | Op::Loop { .. })
+}
+
+/// Prints the attributes that do not have their default values.
+fn attributes(out: &mut String, op: &Op) {
+    let mut before = " {";
+    let kind = op.kind();
+    for ((attr, default), decl) in op.attrs().iter().zip(defaults(kind)).zip(kind.attrs()) {
+        if default.as_ref() != Some(attr) && decl.kind != AttrKind::Body {
+            out.push_str(before);
+            out.push_str(decl.name);
+            out.push_str(": ");
+            attribute(out, attr, decl.name == "model");
+            before = ", ";
+        }
+    }
+    if before == ", " {
+        out.push('}');
+    }
+}
+
+fn attribute(out: &mut String, attr: &Attr, bare: bool) {
+    match attr {
+        Attr::None => out.push_str("none"),
+        Attr::Int(value) => push(out, format_args!("{value}")),
+        Attr::Bool(value) => push(out, format_args!("{value}")),
+        Attr::Float(value) => float(out, DType::F64, value.get().to_bits()),
+        Attr::Name(value) if bare => name(out, value),
+        Attr::Name(value) => string(out, value),
+        Attr::DType(dtype) => out.push_str(dtype.name()),
+        Attr::Type(ty) => print_type(out, ty),
+        Attr::Ints(values) => sequence(out, "[", values, "]", |out, value| push(out, format_args!("{value}"))),
+        Attr::Dims(dims) => sequence(out, "[", dims, "]", |out, dim| push(out, format_args!("{dim}"))),
+        Attr::Literal(value) => literal(out, value),
+        // It stands after the attributes.
+        Attr::Body(_) => {}
+        Attr::Reduction(reduction) => out.push_str(reduction.name()),
+    }
+}
+
+/// An operation on operands that are written already. Constants are their values.
+pub(super) fn operation(op: &Op, operands: &[String]) -> String {
+    let mut out = String::new();
+    if let Op::Const { value } = op {
+        literal(&mut out, value);
+        return out;
+    }
+    out.push_str(op.kind().name());
+    if !operands.is_empty() || has_parentheses(op) {
+        push(&mut out, format_args!("({})", operands.join(", ")));
+    }
+    attributes(&mut out, op);
+    out
 }
 
 /// Writing to a string does not fail.
