@@ -25,7 +25,7 @@ use crate::{
     attention_stage::{AttentionStage, HookTensor, KeyRange, Request, Span},
     edit::Edit,
     failed,
-    positionwise::FlatBatch,
+    positionwise::{Flat, FlatBatch},
     steps::check_ids,
 };
 
@@ -168,13 +168,14 @@ impl Execution<'_> {
         spec: &ModelSpec,
         model: &dyn LoadedModel,
         spans: &[Span],
-        mut known: BTreeMap<NodeId, Tensor>,
+        inputs: BTreeMap<NodeId, Tensor>,
         writes: BTreeMap<HookId, Vec<Tensor>>,
     ) -> Result<(), Diagnostic> {
         let tokens = spans.iter().map(Span::count).sum();
+        let mut known: BTreeMap<NodeId, Flat> = inputs.into_iter().map(|(node, tensor)| (node, Flat::whole(tensor))).collect();
         self.model_inputs(step, spec, spans, &mut known)?;
         for (hook, values) in writes {
-            known.insert(spec.hook_info(hook).node, Tensor::joined(&values));
+            known.insert(spec.hook_info(hook).node, Flat::whole(Tensor::joined(&values)));
         }
         let edits = self.edits(step, spec, spans)?;
         let (caps, cancel) = (self.caps, self.cancel);
@@ -191,7 +192,8 @@ impl Execution<'_> {
         let places = places(step);
         for capture in &step.captures {
             let all = batch.get(spec.hook_info(capture.hook).node).ok_or_else(|| failed("the engine left a hook out"))?;
-            self.capture(capture.value, within(all, &spans[places[&capture.lane]], &capture.positions));
+            let part = |tokens: Range<usize>| all.part(tokens);
+            self.capture(capture.value, within(&part, &spans[places[&capture.lane]], &capture.positions));
         }
         let report = &mut self.outcome.report;
         report.add_calls(batch.crossed, batch.time);
@@ -205,7 +207,7 @@ impl Execution<'_> {
         step: &StageStep,
         spec: &ModelSpec,
         spans: &[Span],
-        known: &mut BTreeMap<NodeId, Tensor>,
+        known: &mut BTreeMap<NodeId, Flat>,
     ) -> Result<(), Diagnostic> {
         for (id, node) in spec.graph().nodes().take_while(|(_, node)| matches!(node.op, Op::Input { .. })) {
             let mut flat: Vec<i64> = vec![];
@@ -225,7 +227,7 @@ impl Execution<'_> {
             } else {
                 continue;
             }
-            known.insert(id, Tensor::new([flat.len()], flat));
+            known.insert(id, Flat::whole(Tensor::new([flat.len()], flat)));
         }
         Ok(())
     }
@@ -301,7 +303,10 @@ impl Execution<'_> {
         for capture in &step.captures {
             let at = places[&capture.lane];
             let tensor = match values.get(&capture.hook).ok_or_else(left_out)? {
-                HookTensor::Flat(all) => within(all, &place_of(capture.hook, at).ok_or_else(left_out)?, &capture.positions),
+                HookTensor::Flat(all) => {
+                    let span = place_of(capture.hook, at).ok_or_else(left_out)?;
+                    within(&|tokens| all.part(tokens), &span, &capture.positions)
+                }
                 HookTensor::PerLane(tensors) => tensors[at].clone(),
             };
             self.capture(capture.value, tensor);
@@ -384,11 +389,11 @@ fn at_positions(tensor: &Tensor, positions: &Range<usize>) -> Tensor {
 }
 
 /// Some positions of the tokens of a lane, of a flat tensor.
-fn within(all: &Tensor, span: &Span, positions: &Range<usize>) -> Tensor {
+fn within(all: &dyn Fn(Range<usize>) -> Tensor, span: &Span, positions: &Range<usize>) -> Tensor {
     if span.positions == *positions {
-        return all.part(span.tokens());
+        return all(span.tokens());
     }
     let start = |at: usize| span.start + at * span.positions.len() + positions.start.saturating_sub(span.positions.start);
-    let parts: Vec<Tensor> = (0..span.batch).map(|at| all.part(start(at)..start(at) + positions.len())).collect();
-    if parts.is_empty() { all.part(0..0) } else { Tensor::joined(&parts) }
+    let parts: Vec<Tensor> = (0..span.batch).map(|at| all(start(at)..start(at) + positions.len())).collect();
+    if parts.is_empty() { all(0..0) } else { Tensor::joined(&parts) }
 }

@@ -16,6 +16,9 @@ use crate::takes::{self, Takes};
 /// Where elements lie. Several values may be parts of one.
 type Buffer = usize;
 
+/// Where the values of a flat batch lie: one piece after the other, each with its number of tokens.
+type Pieced = Vec<(Buffer, u64)>;
+
 /// Some tokens of a lane: where they lie, and from which token on.
 #[derive(Clone)]
 struct Part {
@@ -228,14 +231,15 @@ impl<'a> Memory<'a> {
         let takes = self.takes;
         let spec = &self.program.models()[&step.model];
         let stage = &spec.stages()[step.stage];
-        let mut known: HashMap<NodeId, Buffer> = HashMap::new();
+        let all = step.lanes.iter().zip(&step.positions).map(|(lane, at)| tokens(takes.schedule.lanes[lane.index()].batch, at)).sum();
+        let mut known: HashMap<NodeId, Pieced> = HashMap::new();
         for &input in takes::own_inputs(spec, step) {
             let mut parts = vec![];
             for (&lane, positions) in step.lanes.iter().zip(&step.positions) {
                 self.parts(&takes.pieces(spec, lane, input, positions), input, &mut parts);
             }
             let size = self.sizes[&step.model][input.index()];
-            known.extend(self.together(&parts, size).map(|whole| (input, whole)));
+            known.extend(self.together(&parts, size).map(|whole| (input, vec![(whole, all)])));
         }
         let mut held = vec![];
         // What is set, and what edits are made of: both as large as the hook.
@@ -257,9 +261,9 @@ impl<'a> Memory<'a> {
         }
         for (node, buffers) in set {
             match buffers.as_slice() {
-                [one] => drop(known.insert(node, *one)),
+                [one] => drop(known.insert(node, vec![(*one, all)])),
                 _ => {
-                    known.insert(node, self.make(flat));
+                    known.insert(node, vec![(self.make(flat), all)]);
                     held.extend(buffers);
                 }
             }
@@ -281,24 +285,24 @@ impl<'a> Memory<'a> {
                 }
             }
         }
-        for (node, bytes) in &ran.made {
-            let made = self.make(*bytes);
-            if let Some(before) = known.insert(*node, made) {
+        for (node, bytes, chunks) in &ran.made {
+            let made = chunks.iter().map(|tokens| (self.make(bytes * tokens), *tokens)).collect();
+            for (before, _) in known.insert(*node, made).unwrap_or_default() {
                 self.release(before);
             }
         }
         let beside = self.make(ran.beside);
         self.release(beside);
         self.give(step, &known);
-        known.into_values().chain(held).for_each(|buffer| self.release(buffer));
+        known.into_values().flatten().map(|(buffer, _)| buffer).chain(held).for_each(|buffer| self.release(buffer));
     }
 
     /// What later steps use of what is known in a stage: parts of it.
-    fn give(&mut self, step: &StageStep, known: &HashMap<NodeId, Buffer>) {
+    fn give(&mut self, step: &StageStep, known: &HashMap<NodeId, Pieced>) {
         let spec = &self.program.models()[&step.model];
         let find = |mut node: NodeId| loop {
             match known.get(&node) {
-                Some(buffer) => return Some(*buffer),
+                Some(pieces) => return Some(pieces),
                 None if spec.source(node) != node => node = spec.graph().node(node).operands[0],
                 None => return None,
             }
@@ -307,30 +311,53 @@ impl<'a> Memory<'a> {
         let mut places = HashMap::new();
         for (place, (&lane, positions)) in step.lanes.iter().zip(&step.positions).enumerate() {
             let batch = self.takes.schedule.lanes[lane.index()].batch;
-            places.insert(lane, place);
+            places.insert(lane, (place, start));
+            let own = start..start + tokens(batch, positions);
             for &output in &step.outputs {
                 if self.lane_uses.get(&(lane, output)).is_some_and(|uses| *uses > 0)
-                    && let Some(buffer) = find(output)
+                    && let Some(pieces) = find(output)
                 {
-                    let buffer = self.hold(buffer);
+                    let size = self.sizes[&step.model][output.index()];
+                    let (buffer, start) = self.part(pieces, &own, size);
                     self.lanes.insert((lane, output), LaneValue { buffer, start, positions: positions.clone() });
                 }
             }
-            start += tokens(batch, positions);
+            start = own.end;
         }
         for capture in &step.captures {
-            let place = places[&capture.lane];
+            let (place, start) = places[&capture.lane];
             let own = bytes(self.program.ty(capture.value));
             let buffer = match find(spec.hook_info(capture.hook).node) {
-                Some(buffer) if !spec.is_square(capture.hook) => {
-                    let batch = self.takes.schedule.lanes[capture.lane.index()].batch;
-                    let contiguous = batch == 1 || step.positions[place] == capture.positions;
-                    // A small part of a batch is copied, so that it does not keep the batch.
-                    if contiguous && self.buffers[buffer].0 <= 2 * own { self.hold(buffer) } else { self.make(own) }
+                Some(pieces) if !spec.is_square(capture.hook) => {
+                    let (batch, computed) = (self.takes.schedule.lanes[capture.lane.index()].batch, &step.positions[place]);
+                    let from = start + capture.positions.start.saturating_sub(computed.start) as u64;
+                    let shown = from..from + tokens(batch, &capture.positions);
+                    let size = self.sizes[&step.model][spec.hook_info(capture.hook).node.index()];
+                    match batch == 1 || *computed == capture.positions {
+                        true => {
+                            let (buffer, _) = self.part(pieces, &shown, size);
+                            // A small part of a batch is copied, so that it does not keep the batch.
+                            let copied = (self.buffers[buffer].0 > 2 * own).then(|| self.make(own));
+                            copied.inspect(|_| self.release(buffer)).unwrap_or(buffer)
+                        }
+                        false => self.make(own),
+                    }
                 }
                 _ => self.make(own),
             };
             self.store(capture.value, buffer);
         }
+    }
+
+    /// Some tokens of a flat batch, held: where they lie, and from which token on. They are copied unless one piece has them.
+    fn part(&mut self, pieces: &Pieced, tokens: &std::ops::Range<u64>, bytes_of_a_token: u64) -> (Buffer, u64) {
+        let mut start = 0;
+        for (buffer, count) in pieces {
+            if tokens.start >= start && tokens.end <= start + count {
+                return (self.hold(*buffer), tokens.start - start);
+            }
+            start += count;
+        }
+        (self.make((tokens.end - tokens.start) * bytes_of_a_token), 0)
     }
 }

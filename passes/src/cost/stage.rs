@@ -25,8 +25,8 @@ use crate::{
 /// What a stage was found to do, for the memory that it takes.
 #[derive(Default)]
 pub(super) struct Ran {
-    /// Tensors that it makes of its inputs or gets from the engine, by node: bytes in all.
-    pub(super) made: Vec<(NodeId, u64)>,
+    /// Tensors that it makes of its inputs or gets from the engine: by node, the bytes of a token and the tokens of each piece.
+    pub(super) made: Vec<(NodeId, u64, Vec<u64>)>,
     /// Bytes beside them, while it runs.
     pub(super) beside: u64,
 }
@@ -102,7 +102,7 @@ impl<'a> Stages<'a> {
         for planned in planned.iter() {
             let call = match planned {
                 Planned::Edit { hook } => {
-                    ran.made.push((*hook, sizes[hook.index()] * all));
+                    ran.made.push((*hook, sizes[hook.index()], vec![all]));
                     continue;
                 }
                 Planned::Call(call) => call,
@@ -129,9 +129,8 @@ impl<'a> Stages<'a> {
                     ran.beside += rows * (call.given + edited);
                 }
             }
-            // Chunks are put together when all are there.
-            ran.beside += if count > 1 { call.want.iter().map(|(_, bytes)| bytes * all).max().unwrap_or(0) } else { 0 };
-            ran.made.extend(call.want.iter().map(|(node, bytes)| (*node, bytes * all)));
+            let pieces: Vec<u64> = calls::chunks(all as usize, self.target.chunk).map(|chunk| chunk.len() as u64).collect();
+            ran.made.extend(call.want.iter().map(|(node, bytes)| (*node, *bytes, pieces.clone())));
         }
         if planned.iter().any(|planned| matches!(planned, Planned::Call(_))) && work.calls > 0 {
             work.stages = step.lanes.len() as u64;
@@ -228,10 +227,12 @@ impl<'a> Stages<'a> {
         // Rotary turns a copy; what comes of several lanes is put together.
         let several = keys.parts.len() > 1;
         let turned = shape.rotary.is_some();
-        ran.made.push((spec.hook_info(hooks.q).node, if q && turned { size(hooks.q) * all } else { 0 }));
-        ran.made.push((spec.hook_info(hooks.k).node, if k && (turned || several) { size(hooks.k) * looked } else { 0 }));
-        ran.made.push((spec.hook_info(hooks.v).node, if v && several { size(hooks.v) * looked } else { 0 }));
-        ran.made.push((spec.hook_info(hooks.z).node, if z { size(hooks.z) * all } else { 0 }));
+        let copied =
+            |hook: HookId, copied: bool, tokens: u64| (spec.hook_info(hook).node, if copied { size(hook) } else { 0 }, vec![tokens]);
+        ran.made.push(copied(hooks.q, q && turned, all));
+        ran.made.push(copied(hooks.k, k && (turned || several), looked));
+        ran.made.push(copied(hooks.v, v && several, looked));
+        ran.made.push(copied(hooks.z, z, all));
         (work, ran)
     }
 
