@@ -16,6 +16,7 @@ mod dot;
 mod dump;
 mod emit;
 mod explain;
+mod explanation;
 mod failure;
 mod hooks;
 mod interrupt;
@@ -86,6 +87,7 @@ fn dispatch(command: Command, terminal: &Terminal) -> Outcome {
         #[cfg(feature = "ort")]
         Command::Setup(args) => setup::setup(&args, terminal),
         Command::Backends(args) => backends::backends(&args, terminal),
+        Command::Explain(args) => explanation::explanation(&args, terminal),
         Command::ExplainCode(args) => explain::explain(&args, terminal),
         Command::Demo(args) => demo::demo(&args, terminal),
         Command::Completions { shell } => {

@@ -4,6 +4,7 @@
 //! parse    the printed graph, or the diagnostics
 //! verify   `ok` and the graph with all types, or the diagnostics
 //! plan     the schedule: lanes, steps in their order, how many stages run
+//! lint     what is said of programs that are right, but hardly meant
 //! run      what the program logs and saves, on the engine and on the reference backend alike; or how it fails. What the
 //!          engine refuses (E4005), the reference backend runs alone
 //! ```
@@ -158,6 +159,14 @@ fn planned() {
     });
 }
 
+#[test]
+fn linted() {
+    check_folder("lint", |source| match Diagnostics(irc::passes::lint(&right(source))) {
+        none if none.0.is_empty() => "nothing to say\n".to_owned(),
+        found => found.render(source, false) + "\n",
+    });
+}
+
 /// What the name of a case in `verify` promises.
 #[test]
 fn names_tell_what_is_wrong() {
@@ -208,6 +217,7 @@ fn elsewhere(code: Code) -> Option<&'static str> {
         Code::E2001 | Code::E2002 | Code::E2003 | Code::E2004 | Code::E2005 | Code::E2006 | Code::E2008 => None,
         Code::E3001 | Code::E3002 | Code::E3004 | Code::E3005 | Code::E3006 | Code::E3007 | Code::E3008 | Code::E3009 => None,
         Code::E4001 | Code::E4003 | Code::E4005 => None,
+        Code::W0001 | Code::W0002 | Code::W0003 | Code::W0004 => None,
     }
 }
 
@@ -216,7 +226,8 @@ fn every_code_has_a_case() {
     let of_text = programs("parse").into_values().flat_map(|source| parse(&source.text).diagnostics);
     let of_check = programs("verify").into_values().flat_map(|source| verified(&source).err().unwrap_or_default().0);
     let of_run = programs("run").into_values().filter_map(|source| run_on(&Driven::new(Rten::new(Some(1))), &source).1.err());
-    let covered: BTreeSet<Code> = of_text.chain(of_check).chain(of_run).map(|diagnostic| diagnostic.code).collect();
+    let of_lint = programs("lint").into_values().flat_map(|source| irc::passes::lint(&right(&source)));
+    let covered: BTreeSet<Code> = of_text.chain(of_check).chain(of_run).chain(of_lint).map(|diagnostic| diagnostic.code).collect();
     for &code in Code::ALL {
         match elsewhere(code) {
             None => assert!(covered.contains(&code), "no case shows {}", code.name()),

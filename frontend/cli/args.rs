@@ -99,6 +99,9 @@ pub(super) enum Command {
     /// Show what can compute here, and why the rest cannot
     #[command(after_long_help = BACKENDS_HELP)]
     Backends(JsonOnly),
+    /// Show what is going to be done for a program and what it costs, before it runs
+    #[command(after_long_help = EXPLAIN_PROGRAM_HELP)]
+    Explain(ExplainProgramArgs),
     /// Explain a diagnostic code
     #[command(after_long_help = EXPLAIN_HELP)]
     ExplainCode(ExplainArgs),
@@ -130,6 +133,7 @@ impl Command {
             #[cfg(feature = "ort")]
             Command::Setup(args) => args.json,
             Command::Backends(args) => args.json,
+            Command::Explain(args) => args.json,
             Command::ExplainCode(args) => args.json,
             Command::Demo(args) => args.json,
         }
@@ -472,6 +476,31 @@ pub(super) struct ReduceArgs {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct ExplainProgramArgs {
+    #[command(flatten)]
+    pub(super) program: ProgramArgs,
+    /// Run it, and set what was measured beside what is planned
+    #[arg(long)]
+    pub(super) analyze: bool,
+    /// Write a page with the plan drawn; it needs no network
+    #[arg(long, value_name = "OUT.html", value_hint = ValueHint::FilePath)]
+    pub(super) html: Option<PathBuf>,
+    /// Print one JSON object instead
+    #[arg(long)]
+    pub(super) json: bool,
+    /// The engine that it is planned for; rten if it is not given
+    #[arg(long, value_enum)]
+    pub(super) engine: Option<BackendName>,
+    /// With `--engine ort`: the library of ONNX Runtime, instead of IRC_ORT_LIBRARY or what `irc setup ort` brought
+    #[cfg(feature = "ort")]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(super) ort_library: Option<PathBuf>,
+    /// How many threads compute; all cores if it is not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(super) threads: Option<u16>,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct ExplainArgs {
     /// The code, such as E1003; all of them if it is not given
     pub(super) code: Option<String>,
@@ -545,6 +574,37 @@ The JSON object:
   `label` and `type` are null where there is none; types are written as in the
   text form. A literal is {type, dtype, shape, values} or {type: \"str\", text}.";
 
+const EXPLAIN_PROGRAM_HELP: &str = "\
+Examples:
+  $ irc explain sweep.ig --model m=smollm2
+  $ irc explain sweep.ig --analyze --html sweep.html
+
+No weights are read unless it is run. FLOP and bytes are those that the engine's
+own profile shows; the peak is that of tensors, without weights and what the
+engine takes for itself.
+
+The JSON object of `--json`:
+  ok           true
+  name         of the program
+  engine       that it is planned for
+  forwards     that the program asks for
+  as_written   where each forward runs alone and whole: {layer_evaluations,
+               tokens, calls, matrix_flops, attention_flops, host_flops,
+               bytes_in, bytes_out, host_bytes, returned_bytes, peak_bytes}
+  planned      the same of the plan
+  products     matrix products: [rows, inner, columns, how often]
+  dropped      {layer_evaluations, identities: {hook: writes}, dead_nodes}
+  shared       {lanes, later_stages, later_positions, prefix_tokens,
+                most_lanes, most_tokens}
+  lanes        [{model, batch, length, parent, stage, first, writes}]
+  stages       in their order: [{name, model, stage, kind, lanes, positions,
+                rows, tokens, tokens_whole, planned, memory_bytes, actual}];
+                actual is {seconds, calls, bytes_in, bytes_out} or null
+  report       as of `irc run`, or null
+  before       the program, as text
+  after        what the optimizer made of it, or null
+  diagnostics  warnings";
+
 const RUN_HELP: &str = "\
 Examples:
   $ irc run patch.ig --model m=smollm2
@@ -564,7 +624,7 @@ The JSON object of `--json`:
   logs    [{label, value: {type, …}}]
   stopped null, or {reason, span} where the program stopped itself
   report  {numeric_class, forwards, stages_run, stages_whole, token_stages,
-          token_stages_whole, engine_calls, seconds, engine_seconds,
+          token_stages_whole, engine_calls, bytes_in, bytes_out, seconds, engine_seconds,
           attention_seconds}
   out     the results file, or null";
 

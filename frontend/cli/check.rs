@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     args::CheckArgs,
+    explanation::warn,
     failure::{Failure, Outcome},
     program::Program,
     terminal::{Terminal, count},
@@ -18,9 +19,10 @@ use super::{
 pub(super) fn check(args: &CheckArgs, terminal: &Terminal) -> Outcome {
     let program = Program::open(&args.program, terminal)?;
     let verified = program.verify().map_err(|errors| Failure::in_source(errors, &program.source))?;
+    let warnings = warn(&verified, &program, terminal);
     let summary = Summary::of(&verified);
     terminal.say(&summary.in_words());
-    if args.json { terminal.print_json(&summary.to_json()) } else { Ok(()) }
+    if args.json { terminal.print_json(&summary.to_json(warnings)) } else { Ok(()) }
 }
 
 /// What a program amounts to.
@@ -83,7 +85,7 @@ impl<'a> Summary<'a> {
         format!("@{} is right: {}", graph.name, parts.join(", "))
     }
 
-    fn to_json(&self) -> Json {
+    fn to_json(&self, warnings: Json) -> Json {
         let graph = self.program.graph();
         let saves: Vec<Json> = self.saves.iter().map(|(name, ty)| json!({ "name": name, "type": ty })).collect();
         json!({
@@ -97,7 +99,7 @@ impl<'a> Summary<'a> {
             "stops": self.stops,
             "logs": self.logs,
             "saves": saves,
-            "diagnostics": [],
+            "diagnostics": warnings,
         })
     }
 }

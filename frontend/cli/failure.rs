@@ -76,6 +76,7 @@ pub(super) fn status(code: Code) -> u8 {
         E4003 => 4,
         // What shells say of a command that Ctrl-C ended.
         E4006 => 130,
+        W0001 | W0002 | W0003 | W0004 => 0,
     }
 }
 

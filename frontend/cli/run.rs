@@ -19,6 +19,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     args::{BackendName, RunArgs},
+    explanation::warn,
     failure::{Failure, Outcome, span_json},
     interrupt,
     program::Program,
@@ -42,6 +43,7 @@ pub(super) fn run(args: &RunArgs, terminal: &Terminal) -> Outcome {
     }
     let program = Program::open(&args.program, terminal)?;
     let verified = program.verify().map_err(|errors| Failure::in_source(errors, &program.source))?;
+    let warnings = warn(&verified, &program, terminal);
     program.load_models(&verified, terminal)?;
     let mut logs = vec![];
     // The first line that could not be written ends the command, but not before the results are saved.
@@ -77,6 +79,7 @@ pub(super) fn run(args: &RunArgs, terminal: &Terminal) -> Outcome {
                 "span": span_json(&stopped.span, &program.source),
             })),
             "report": report_json(results.report()),
+            "diagnostics": warnings,
             "out": args.out.as_ref().map(|path| path.display().to_string()),
         }));
     }
@@ -246,6 +249,8 @@ pub(super) fn report_json(report: &Report) -> Json {
         "token_stages": report.token_stages,
         "token_stages_whole": report.token_stages_whole,
         "engine_calls": report.engine_calls,
+        "bytes_in": report.bytes_in,
+        "bytes_out": report.bytes_out,
         "seconds": report.total_time.as_secs_f64(),
         "engine_seconds": report.engine_time.as_secs_f64(),
         "attention_seconds": report.attention_time.as_secs_f64(),

@@ -1,7 +1,7 @@
 //! The diagnostic codes: one row each, with the text that `irc explain-code` prints.
 //!
 //! `E0xxx` text and files, `E1xxx` types and shapes, `E2xxx` hooks and forwards, `E3xxx` effects, loops and placement,
-//! `E4xxx` limits and the environment. A code is never reused for something else.
+//! `E4xxx` limits and the environment, `Wxxxx` warnings: a program that is right, but hardly meant. A code is never reused for something else.
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
@@ -120,4 +120,14 @@ codes! {
     E4005,
     /// The run was cancelled before it came to its end. What it had saved by then is not returned; logs that were shown stay.
     E4006,
+    /// A write changes nothing that is saved or logged: nobody reads the forward that it makes, or only at hooks that the
+    /// written one does not reach. The write is not made.
+    W0001,
+    /// A saved value is constant: it is the same whatever the models compute.
+    W0002,
+    /// A value is compared with itself: two forwards with the same tokens and writes are one forward, and their difference is zero.
+    W0003,
+    /// A fixed position is taken of rows that are filled up with padding: it is another token in each of them. Prompts of several
+    /// lengths need no padding here.
+    W0004,
 }

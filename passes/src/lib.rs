@@ -4,6 +4,8 @@ pub mod calls;
 pub mod cost;
 mod edits;
 pub mod egraph;
+pub mod explain;
+pub mod lint;
 pub mod reduce;
 pub mod rule;
 pub mod schedule;
@@ -11,4 +13,6 @@ pub mod takes;
 mod values;
 
 pub use cost::cost;
+pub use explain::explain;
+pub use lint::lint;
 pub use schedule::{Strategy, Target, schedule};
