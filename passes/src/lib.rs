@@ -2,11 +2,21 @@
 
 pub mod calls;
 pub mod cost;
+mod builder;
+mod canonical;
 mod edits;
+mod operations;
+pub mod optimize;
 pub mod rule;
 pub mod schedule;
 pub mod takes;
 mod values;
 
 pub use cost::cost;
+pub use optimize::{Optimized, optimize};
 pub use schedule::{Strategy, Target, schedule};
+
+/// The rules of all passes, in the order in which the passes run.
+pub fn rules() -> impl Iterator<Item = &'static rule::Rule> {
+    canonical::rules()
+}

@@ -125,6 +125,7 @@ impl<'a> Rewriting<'a> {
     /// Whether a rule may fire.
     pub fn allows(&self, rule: &Rule) -> bool {
         self.fuel > 0
+            && self.options.passes.contains(&rule.pass)
             && (rule.numerics == Numerics::Exact || self.options.fast)
             && (self.options.disabled.is_empty() || !self.options.disabled.contains(rule.name))
     }
