@@ -1,14 +1,30 @@
 //! Random programs as text, as CBOR and in their canonical form are the same programs: they read back, verify, and give the
 //! same bits on the reference. What engines make of them is in `tests/conformance.rs`.
+//!
+//! Optimized ones, too: bit for bit on the reference, and on rten within the tolerance of the conformance suite of what the
+//! reference gives for the program as it was. 500 programs of each kind; `IRC_PROGRAMS=20000` asks for more:
+//!
+//! ```text
+//! IRC_PROGRAMS=20000 nice cargo test --release --test random -- --nocapture optimized
+//! ```
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use irc::{
-    backends::{Backend, Event, Handles, conformance, host::Functions, reference::Reference},
+    backends::{
+        Backend, Event, Handles, Outcome, conformance,
+        execute::Driven,
+        host::{Functions, Host},
+        reference::Reference,
+        rten::Rten,
+    },
     ir::{
         canonical::{canonical, content_hash},
         cbor,
-        diagnostic::Source,
+        diagnostic::{Diagnostic, Source},
         eval::Value,
         graph::Graph,
         infer::Models,
@@ -17,6 +33,7 @@ use irc::{
         types::Name,
         verify::{Verified, verify},
     },
+    passes::{optimize, rule::Options},
 };
 
 fn handles() -> Handles {
@@ -99,17 +116,74 @@ fn programs_mean_the_same_however_they_are_written() {
         events += expected.0.len();
         for form in [read(seed, &print(&graph, None)), cbor::decode(&cbor::encode(&graph)).unwrap(), canonical(&graph)] {
             let found = shown(&verified(seed, form.clone(), &handles), &handles);
-            let alike = |a: &[Value], b: &[Value]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b));
-            let logs = expected.0.iter().zip(&found.0).all(|(a, b)| a.0 == b.0 && alike(&a.1, &b.1));
-            let saves = expected.1.iter().zip(&found.1).all(|(a, b)| a.0 == b.0 && same(&a.1, &b.1));
-            let counts = (expected.0.len(), expected.1.len(), &expected.2) == (found.0.len(), found.1.len(), &found.2);
-            assert!(logs && saves && counts, "program {seed}\n{}\n{}", print(&graph, None), print(&form, None));
+            assert!(alike(&expected, &found), "program {seed}\n{}\n{}", print(&graph, None), print(&form, None));
         }
     }
     assert!(stopped > 0 && events > 100, "{stopped} programs stop, {events} events");
 }
 
+/// Whether two programs show the same bits.
+fn alike(a: &Shown, b: &Shown) -> bool {
+    let values = |a: &[Value], b: &[Value]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b));
+    let logs = a.0.iter().zip(&b.0).all(|(a, b)| a.0 == b.0 && values(&a.1, &b.1));
+    let saves = a.1.iter().zip(&b.1).all(|(a, b)| a.0 == b.0 && same(&a.1, &b.1));
+    logs && saves && (a.0.len(), a.1.len(), &a.2) == (b.0.len(), b.1.len(), &b.2)
+}
+
 /// The same bits; what is opaque is another value in each run.
 fn same(a: &Value, b: &Value) -> bool {
     matches!((a, b), (Value::Opaque(_), Value::Opaque(_))) || a.same_bits(b)
+}
+
+/// How many programs are compared.
+fn programs() -> u64 {
+    std::env::var("IRC_PROGRAMS").map_or(500, |count| count.parse().expect("IRC_PROGRAMS is a number"))
+}
+
+#[test]
+fn optimized_programs_have_the_same_bits() {
+    let handles = handles();
+    let models: Models = handles.iter().map(|(name, handle)| (name.clone(), handle.spec.clone())).collect();
+    let (mut before, mut after, mut fired) = (0, 0, BTreeMap::new());
+    for seed in 0..programs() {
+        for config in [Config::default(), Config::plain()] {
+            let graph = program(seed, &models, &config);
+            let verified = verified(seed, graph.clone(), &handles);
+            let optimized = optimize(&verified, &Options::default()).unwrap_or_else(|errors| panic!("program {seed}: {errors}"));
+            before += nodes(&canonical(&graph));
+            after += nodes(optimized.program.graph());
+            optimized.record.fired.iter().for_each(|(name, times)| *fired.entry(*name).or_insert(0) += times);
+            let [expected, found] = [&verified, &optimized.program].map(|program| shown(program, &handles));
+            let texts = || [print(&graph, None), print(optimized.program.graph(), None)].join("\n");
+            assert!(alike(&expected, &found), "program {seed}:\n{}\n{expected:?}\n{found:?}", texts());
+        }
+    }
+    println!("{} programs: {before} nodes became {after}\n{fired:#?}", 2 * programs());
+    assert!(after < before && fired.len() > 20, "{before} nodes, then {after}; rules {fired:?}");
+}
+
+/// The number of nodes, those in bodies of loops included.
+fn nodes(graph: &Graph) -> usize {
+    graph.len() + graph.bodies().map(|(_, body)| nodes(body.graph())).sum::<usize>()
+}
+
+/// A backend that optimizes what it runs.
+struct Optimizing<B>(B);
+
+impl<B: Backend> Backend for Optimizing<B> {
+    fn name(&self) -> &str {
+        "optimizing"
+    }
+
+    fn run_for(&self, program: &Verified, models: &Handles, host: &mut dyn Host) -> Result<Outcome, Diagnostic> {
+        let optimized = optimize(program, &Options::default()).unwrap_or_else(|errors| panic!("{errors}"));
+        self.0.run_for(&optimized.program, models, host)
+    }
+}
+
+#[test]
+fn optimized_programs_are_near_on_an_engine() {
+    let report = conformance::agree(&Optimizing(Driven::new(Rten::new(Some(1)))), &Reference, programs());
+    println!("{report}");
+    report.assert();
 }

@@ -176,12 +176,13 @@ impl<'a, 'o> Builder<'a, 'o> {
     }
 
     /// The forward without the writes that do not show at a hook.
-    pub(crate) fn visible(&mut self, id: NodeId, hook: HookId) -> Option<ForwardValue> {
-        let mut forward = self.forwards.get(&id)?.clone();
-        let (model, spec) = self.model_of(id)?;
+    pub(crate) fn visible(&mut self, mut forward: ForwardValue, hook: HookId) -> Option<ForwardValue> {
+        let models = self.models;
+        let Type::Forward(ty) = &self.types[forward.base] else { return None };
+        let spec = models.get(&ty.model)?;
         forward.writes.retain(|&written, _| spec.reaches(written, hook));
         if forward.writes.len() > 1 {
-            let key = (model.clone(), hook, forward.writes.keys().copied().collect());
+            let key = (ty.model.clone(), hook, forward.writes.keys().copied().collect());
             let shown = self.shown.entry(key).or_insert_with(|| {
                 let mut visible = forward.clone();
                 visible.keep_visible(spec, hook);

@@ -11,7 +11,10 @@ use irc_ir::{
 };
 
 use super::Entry;
-use crate::builder::{Builder, Rewrite, Site};
+use crate::{
+    builder::{Builder, Rewrite, Site},
+    values::ForwardValue,
+};
 
 pub(super) static RULES: &[Entry] = &[
     Entry::exact(
@@ -54,8 +57,8 @@ pub(super) static RULES: &[Entry] = &[
     ),
     Entry::exact(
         "write-of-read",
-        "write i f (read i f) = f",
-        &[OpKind::Write],
+        "read j (write i f (read i f)) = read j f, where nothing else that is written reaches i",
+        &[OpKind::Read],
         write_of_read,
         r#"graph @w models { m: "m" } {
           %f = forward([[1, 2, 3]]) {model: m}
@@ -114,12 +117,12 @@ fn read_past_write(b: &mut Builder<'_, '_>, site: &Site<'_>) -> Option<Rewrite> 
     let Op::Read { hook } = site.op else { return None };
     let forward = site.operands[0];
     let at = b.hook(forward, hook)?;
-    let written = &b.forward(forward)?.writes;
-    if written.is_empty() || written.contains_key(&at) {
+    let value = b.forward(forward)?;
+    if value.writes.is_empty() || value.writes.contains_key(&at) {
         return None;
     }
-    let count = written.len();
-    let visible = b.visible(forward, at)?;
+    let (count, value) = (value.writes.len(), value.clone());
+    let visible = b.visible(value, at)?;
     if visible.writes.len() == count {
         return None;
     }
@@ -148,30 +151,39 @@ fn read_of_same(b: &mut Builder<'_, '_>, site: &Site<'_>) -> Option<Rewrite> {
     (first != at).then(|| Rewrite::unary(Op::Read { hook: spec.hook_info(first).name.clone() }, forward))
 }
 
-/// Whether a value is what a forward shows at a hook.
-fn is_read(b: &mut Builder<'_, '_>, value: NodeId, forward: NodeId, hook: HookId) -> Option<bool> {
-    let Op::Read { hook: name } = b.op(value) else { return Some(false) };
-    let (name, source) = (name.clone(), b.operands(value)[0]);
-    if b.forward(source)?.base != b.forward(forward)?.base {
-        return Some(false);
+/// A write of what is there already is seen by no read, unless it keeps another write from it: so a forward alone is not the same
+/// without it, but a read of it is.
+fn write_of_read(b: &mut Builder<'_, '_>, site: &Site<'_>) -> Option<Rewrite> {
+    let Op::Read { hook } = site.op else { return None };
+    let forward = site.operands[0];
+    let at = b.hook(forward, hook)?;
+    let writes: Vec<(HookId, NodeId)> = b.forward(forward)?.writes.iter().map(|(hook, value)| (*hook, *value)).collect();
+    if writes.iter().any(|(hook, _)| *hook == at) {
+        return None;
     }
-    let read = b.hook(source, &name)?;
-    let (_, spec) = b.model_of(forward)?;
-    let writes = &b.forward(forward)?.writes;
-    let same = read == hook || read == same_value(spec, hook, |hook| writes.contains_key(&hook));
-    let set = [source, forward].iter().any(|forward| b.forward(*forward).is_some_and(|value| value.writes.contains_key(&read)));
-    Some(same && !set && (source == forward || b.visible(source, read)? == b.visible(forward, read)?))
+    for (hook, value) in writes {
+        let mut without = b.forward(forward)?.clone();
+        without.writes.remove(&hook);
+        if is_read(b, value, &without, hook) == Some(true) {
+            return Some(Rewrite::unary(site.op.clone(), b.forward_node(&without)?));
+        }
+    }
+    None
 }
 
-fn write_of_read(b: &mut Builder<'_, '_>, site: &Site<'_>) -> Option<Rewrite> {
-    let Op::Write { hook } = site.op else { return None };
-    let (forward, value) = (site.operands[0], site.operands[1]);
-    let hook = b.hook(forward, hook)?;
-    let already = b.forward(forward)?.writes.get(&hook).copied();
-    match already {
-        Some(written) => (written == value).then_some(Rewrite::Value(forward)),
-        None => is_read(b, value, forward, hook)?.then_some(Rewrite::Value(forward)),
+/// Whether a value is what a forward shows at a hook.
+fn is_read(b: &mut Builder<'_, '_>, value: NodeId, forward: &ForwardValue, hook: HookId) -> Option<bool> {
+    let Op::Read { hook: name } = b.op(value) else { return Some(false) };
+    let (name, source) = (name.clone(), b.operands(value)[0]);
+    let read = b.hook(source, &name)?;
+    let of = b.forward(source)?.clone();
+    let (_, spec) = b.model_of(source)?;
+    let same = read == hook || read == same_value(spec, hook, |hook| forward.writes.contains_key(&hook));
+    let set = [&of, forward].iter().any(|forward| forward.writes.contains_key(&read));
+    if of.base != forward.base || !same || set {
+        return Some(false);
     }
+    Some(b.visible(of, read)? == b.visible(forward.clone(), read)?)
 }
 
 fn write_over_write(b: &mut Builder<'_, '_>, site: &Site<'_>) -> Option<Rewrite> {
@@ -206,7 +218,8 @@ fn apply_to_own_input(b: &mut Builder<'_, '_>, site: &Site<'_>) -> Option<Rewrit
     if ty.past.as_known() != Some(0) {
         return None;
     }
-    let visible = b.visible(forward, module.output)?;
+    let value = b.forward(forward)?.clone();
+    let visible = b.visible(value, module.output)?;
     let goes_in = same_value(spec, module.input, |hook| visible.writes.contains_key(&hook));
     let inside = visible.writes.keys().any(|written| !spec.reaches(*written, goes_in));
     if hook != goes_in || inside || b.forward(forward)?.writes.contains_key(&module.output) {
