@@ -56,8 +56,7 @@ pub(crate) struct Site<'s> {
     pub(crate) op: &'s Op,
     pub(crate) operands: &'s [NodeId],
     pub(crate) ty: &'s Type,
-    /// Whether the values of the operands may be computed now. Token ids are left as they are: if they are wrong, that is found
-    /// where the program runs, if it comes so far.
+    /// Whether the value may be computed now.
     pub(crate) may_fold: bool,
 }
 

@@ -11,16 +11,17 @@
 use std::sync::LazyLock;
 
 use irc_ir::{
-    graph::{Body, Effect, EffectKind, Graph, NodeId, Operands},
+    graph::{Body, Graph, Operands},
     infer::Models,
-    op::{Op, OpKind},
+    op::OpKind,
     types::Type,
-    verify::{LoopId, Types, Verified},
+    verify::{Types, Verified},
 };
 
 use crate::{
-    builder::{Builder, Rewrite, Site, without_dead_code},
+    builder::{Builder, Rewrite, Site},
     rule::{Numerics, Pass, Rewriting, Rule},
+    scope::Scope,
 };
 
 mod choices;
@@ -33,7 +34,7 @@ mod numbers;
 mod parts;
 mod tuples;
 
-pub(crate) use parts::Steps;
+pub(crate) use parts::{Steps, as_type};
 
 /// What a rule does at an operation.
 pub(crate) type Apply = fn(&mut Builder<'_, '_>, &Site<'_>) -> Option<Rewrite>;
@@ -96,93 +97,18 @@ pub(crate) fn run(program: &Verified, work: &mut Rewriting<'_>) -> Graph {
 
 /// The canonical form of a program or of the body of a loop, with the types of its values.
 fn scope(graph: &Graph, types: &Types, models: &Models, work: &mut Rewriting<'_>) -> (Graph, Vec<Type>) {
-    let builder = Builder::new(graph, models, work);
-    let mut scope = Scope { graph, types, builder, moved: vec![None; graph.len()], effects: vec![] };
-    let tokens = token_ids(graph);
-    let live = graph.live();
-    for (id, node) in graph.nodes() {
-        let param = matches!(node.op, Op::Param { .. });
-        if !live[id.index()] && !param {
-            continue;
-        }
+    let mut scope = Scope::new(graph, types, Builder::new(graph, models, work), looped);
+    for id in scope.wanted() {
         scope.builder.at(graph.span(id));
-        let ty = types.nodes[id.index()].clone();
-        let place = match &node.op {
-            Op::Loop { trip, body } => {
-                let operands = scope.moved_all(&node.operands);
-                let (body, operands) = scope.a_loop(LoopId::Node(id), *trip, body, operands);
-                scope.builder.at(graph.span(id));
-                scope.builder.add(Op::Loop { trip: *trip, body }, operands, ty)
-            }
-            Op::EffectResult { entry } => {
-                // What its effect needs comes before it.
-                scope.effects_up_to(usize::try_from(*entry).map_or(0, |entry| entry + 1));
-                scope.builder.at(graph.span(id));
-                scope.builder.add(node.op.clone(), Operands::new(), ty)
-            }
-            op => scope.builder.add_with(op.clone(), scope.moved_all(&node.operands), ty, !tokens[id.index()]),
-        };
+        let place = scope.build(id);
         scope.builder.label(place, graph.label(id));
         scope.moved[id.index()] = Some(place);
     }
-    scope.effects_up_to(graph.effects.len());
-    let results = scope.moved_all(&graph.results).to_vec();
-    let until = graph.until.map(|until| scope.moved(until));
-    let effects = std::mem::take(&mut scope.effects);
-    let new = scope.builder.graph_mut();
-    (new.effects, new.results, new.until) = (effects, results, until);
-    let (graph, types) = scope.builder.finish();
-    without_dead_code(graph, types)
+    scope.finish()
 }
 
-/// Which values are the token ids of forwards.
-fn token_ids(graph: &Graph) -> Vec<bool> {
-    let mut tokens = vec![false; graph.len()];
-    for (_, node) in graph.nodes() {
-        if let (Op::Forward { .. } | Op::Extend {}, Some(last)) = (&node.op, node.operands.last()) {
-            tokens[last.index()] = true;
-        }
-    }
-    tokens
-}
-
-struct Scope<'g, 'a, 'o> {
-    graph: &'g Graph,
-    types: &'g Types,
-    builder: Builder<'a, 'o>,
-    /// Which new value stands for each old one.
-    moved: Vec<Option<NodeId>>,
-    effects: Vec<Effect>,
-}
-
-impl Scope<'_, '_, '_> {
-    fn moved(&self, id: NodeId) -> NodeId {
-        self.moved[id.index()].unwrap_or_else(|| unreachable!("operands come before their users, and what is used is live"))
-    }
-
-    fn moved_all(&self, ids: &[NodeId]) -> Operands {
-        ids.iter().map(|id| self.moved(*id)).collect()
-    }
-
-    /// Builds what the effects before this one need.
-    fn effects_up_to(&mut self, end: usize) {
-        while self.effects.len() < end.min(self.graph.effects.len()) {
-            let at = self.effects.len();
-            let mut effect = self.graph.effects[at].map(|value| self.moved(value));
-            if let EffectKind::Loop { trip, body } = &effect.kind {
-                let trip = *trip;
-                let (body, operands) = self.a_loop(LoopId::Effect(at), trip, &body.clone(), effect.operands.clone());
-                effect.kind = EffectKind::Loop { trip, body };
-                effect.operands = operands;
-            }
-            self.effects.push(effect);
-        }
-    }
-
-    /// A loop with its body in canonical form, and what is the same in every iteration before it.
-    fn a_loop(&mut self, at: LoopId, trip: i64, body: &Body, operands: Operands) -> (Body, Operands) {
-        let Some(types) = self.types.bodies.get(&at) else { return (body.clone(), operands) };
-        let (graph, types) = scope(body.graph(), types, self.builder.models, self.builder.work);
-        loops::hoisted(&mut self.builder, trip, &graph, &types, operands)
-    }
+/// A loop with its body in canonical form, and what is the same in every iteration before it.
+fn looped(builder: &mut Builder<'_, '_>, trip: i64, body: &Body, types: &Types, operands: Operands) -> (Body, Operands) {
+    let (graph, types) = scope(body.graph(), types, builder.models, builder.work);
+    loops::hoisted(builder, trip, &graph, &types, operands)
 }

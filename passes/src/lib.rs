@@ -4,12 +4,14 @@ pub mod calls;
 pub mod cost;
 mod builder;
 mod canonical;
+mod demand;
 mod edits;
 mod operations;
 pub mod optimize;
 pub mod rule;
 pub mod schedule;
 pub mod takes;
+mod scope;
 mod values;
 
 pub use cost::cost;
@@ -18,5 +20,5 @@ pub use schedule::{Strategy, Target, schedule};
 
 /// The rules of all passes, in the order in which the passes run.
 pub fn rules() -> impl Iterator<Item = &'static rule::Rule> {
-    canonical::rules()
+    canonical::rules().chain(demand::rules())
 }

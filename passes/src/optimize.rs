@@ -10,7 +10,7 @@ use irc_ir::{
 };
 
 use crate::{
-    canonical,
+    canonical, demand,
     rule::{Options, Pass, Record, Rewriting},
 };
 
@@ -51,6 +51,10 @@ pub fn optimize_watched(program: &Verified, options: &Options, watch: &mut dyn F
     let mut work = Rewriting::new(options);
     let mut current = checked(canonical::run(program, &mut work), program)?;
     watch(Pass::Canonical, &current);
+    if options.passes.contains(&Pass::Demand) {
+        current = checked(demand::run(&current, &mut work), program)?;
+        watch(Pass::Demand, &current);
+    }
     if options.passes.len() > 1 && options.passes.contains(&Pass::Canonical) {
         current = checked(canonical::run(&current, &mut work), program)?;
     }

@@ -10,6 +10,7 @@ use crate::{
     builder::Builder,
     operations::can_fail,
     rule::{Numerics, Pass, Rule},
+    scope::body_of,
 };
 
 pub(super) static RULES: [&Rule; 2] = [&INVARIANT, &UNUSED];
@@ -73,10 +74,6 @@ pub(super) fn hoisted(b: &mut Builder<'_, '_>, trip: i64, body: &Graph, types: &
     let new = rebuilt(body, &hoisted, &dropped);
     let operands = operands.iter().enumerate().filter(|(at, _)| dropped.get(at + 1) != Some(&true)).map(|(_, id)| *id).collect();
     (body_of(new), operands)
-}
-
-fn body_of(graph: Graph) -> Body {
-    Body::new(graph).unwrap_or_else(|error| unreachable!("the body of a loop stays one: {error}"))
 }
 
 /// What can be computed before the loop and is used by what cannot.

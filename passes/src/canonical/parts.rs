@@ -269,7 +269,7 @@ fn as_part(b: &mut Builder<'_, '_>, whole: NodeId, value: NodeId, dim: usize, co
 }
 
 /// A value that is broadcast and cast to a type.
-pub(super) fn as_type(b: &mut Builder<'_, '_>, value: NodeId, ty: &Type) -> Option<NodeId> {
+pub(crate) fn as_type(b: &mut Builder<'_, '_>, value: NodeId, ty: &Type) -> Option<NodeId> {
     let wanted = ty.as_tensor()?;
     let mut value = value;
     let surplus = b.tensor(value)?.rank().saturating_sub(wanted.rank());
