@@ -24,13 +24,15 @@ use irc::{
     ir::{
         canonical::{canonical, content_hash},
         cbor,
-        diagnostic::{Diagnostic, Source},
+        diagnostic::{Diagnostic, Source, Span},
         eval::Value,
-        graph::Graph,
+        graph::{Effect, EffectKind, Graph, NodeId},
         infer::Models,
-        random::{self, Config, program},
+        op::Op,
+        random::{self, Config, Dice, program},
+        tensor::Tensor,
         text::{parse, print},
-        types::Name,
+        types::{Dim, Name},
         verify::{Verified, verify},
     },
     passes::{optimize, rule::Options},
@@ -146,8 +148,8 @@ fn optimized_programs_have_the_same_bits() {
     let models: Models = handles.iter().map(|(name, handle)| (name.clone(), handle.spec.clone())).collect();
     let (mut before, mut after, mut fired) = (0, 0, BTreeMap::new());
     for seed in 0..programs() {
-        for config in [Config::default(), Config::plain()] {
-            let graph = program(seed, &models, &config);
+        let plain = program(seed, &models, &Config::plain());
+        for graph in [program(seed, &models, &Config::default()), of_parts(&plain, seed, &handles), plain] {
             let verified = verified(seed, graph.clone(), &handles);
             let optimized = optimize(&verified, &Options::default()).unwrap_or_else(|errors| panic!("program {seed}: {errors}"));
             before += nodes(&canonical(&graph));
@@ -158,8 +160,54 @@ fn optimized_programs_have_the_same_bits() {
             assert!(alike(&expected, &found), "program {seed}:\n{}\n{expected:?}\n{found:?}", texts());
         }
     }
-    println!("{} programs: {before} nodes became {after}\n{fired:#?}", 2 * programs());
-    assert!(after < before && fired.len() > 20, "{before} nodes, then {after}; rules {fired:?}");
+    println!("{} programs: {before} nodes became {after}\n{fired:#?}", 3 * programs());
+    assert!(after < before && fired.len() > 30, "{before} nodes, then {after}; rules {fired:?}");
+}
+
+/// The same values, of which only parts are saved, and parts of what becomes of them when parts are replaced.
+fn of_parts(graph: &Graph, seed: u64, handles: &Handles) -> Graph {
+    let verified = verified(seed, graph.clone(), handles);
+    let mut dice = Dice::new(seed);
+    let mut graph = graph.clone();
+    graph.effects.clear();
+    let shape = |id: NodeId| verified.ty(id).as_tensor().map(|ty| ty.shape.iter().filter_map(Dim::as_usize).collect::<Vec<_>>());
+    let tensors: Vec<(NodeId, Vec<usize>)> =
+        (0..graph.len()).map(NodeId::new).filter_map(|id| Some((id, shape(id)?))).filter(|(_, shape)| !shape.is_empty()).collect();
+    for at in 0..12 {
+        let Some((mut x, mut shape)) = (!tensors.is_empty()).then(|| dice.pick(&tensors)) else { break };
+        for _ in 0..dice.between(1, 3) {
+            if shape.is_empty() || shape.contains(&0) {
+                break;
+            }
+            let axis = dice.below(shape.len());
+            let (size, dim) = (shape[axis] as i64, axis as i64);
+            let start = dice.between(0, size - 1);
+            let (end, step) = (dice.between(start + 1, size), dice.between(1, 2));
+            let count = ((end - start - 1) / step + 1) as usize;
+            let part = |graph: &mut Graph, x| graph.add(Op::Slice { dim, start: Some(start), end: Some(end), step }, [x], Span::None);
+            match dice.below(5) {
+                0 => {
+                    x = graph.add(Op::Index { dim, index: start }, [x], Span::None);
+                    shape.remove(axis);
+                }
+                1 => {
+                    let value = graph.add(Op::Const { value: (&Tensor::scalar(1i64)).into() }, [], Span::None);
+                    x = graph.add(Op::Update { dim, start: Some(start), end: Some(end), step }, [x, value], Span::None);
+                }
+                2 => {
+                    let value = part(&mut graph, x);
+                    let value = graph.add(Op::Isnan {}, [value], Span::None);
+                    x = graph.add(Op::Update { dim, start: Some(start), end: Some(end), step }, [x, value], Span::None);
+                }
+                _ => {
+                    x = part(&mut graph, x);
+                    shape[axis] = count;
+                }
+            }
+        }
+        graph.effects.push(Effect::new(EffectKind::Save { name: format!("part {at}").into() }, [x], Span::None));
+    }
+    graph
 }
 
 /// The number of nodes, those in bodies of loops included.
