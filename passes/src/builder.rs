@@ -220,7 +220,7 @@ impl<'a, 'o> Builder<'a, 'o> {
                 Some(Rewrite::Node(new, on)) => (op, operands) = (new, on),
             }
         }
-        self.limit("a value was rewritten 64 times, and is left as it is");
+        self.work.limited("a value was rewritten 64 times, and is left as it is".to_owned());
         self.intern(op, operands, ty)
     }
 
@@ -228,7 +228,7 @@ impl<'a, 'o> Builder<'a, 'o> {
     pub(crate) fn make(&mut self, op: Op, operands: &[NodeId]) -> Option<NodeId> {
         let ty = self.inferred(&op, operands)?;
         if self.depth >= DEEPEST {
-            self.limit("rules are nested 32 deep, and what is deeper is left as it is");
+            self.work.limited("rules are nested 32 deep, and what is deeper is left as it is".to_owned());
             return Some(self.intern(op, operands.into(), ty));
         }
         self.depth += 1;
@@ -249,15 +249,10 @@ impl<'a, 'o> Builder<'a, 'o> {
         if known { infer(op, &types, self.models).ok() } else { None }
     }
 
-    fn limit(&mut self, said: &str) {
-        if !self.work.record.limits.iter().any(|limit| limit == said) {
-            self.work.record.limits.push(said.to_owned());
-        }
-    }
-
     fn rewritten(&mut self, site: &Site<'_>) -> Option<Rewrite> {
         for entry in &self.rules[site.op.kind() as usize] {
             if !self.work.allows(&entry.rule) {
+                self.nearly(entry, site);
                 continue;
             }
             self.tried += 1;
@@ -267,6 +262,16 @@ impl<'a, 'o> Builder<'a, 'o> {
             }
         }
         None
+    }
+
+    /// Tells of a rule that would apply if roundings were allowed.
+    fn nearly(&mut self, entry: &'static Entry, site: &Site<'_>) {
+        if let Some(why) = entry.why_rounding
+            && self.work.would_allow_fast(&entry.rule)
+            && (entry.apply)(self, site).is_some()
+        {
+            self.work.missed(&entry.rule, &self.span, || format!("{why}: `--fast` allows it"));
+        }
     }
 
     /// The node of an operation: the one that there is, or a new one. No other rule is applied.

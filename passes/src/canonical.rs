@@ -45,15 +45,19 @@ pub(crate) struct Entry {
     /// The operations at which it is tried.
     pub(crate) roots: &'static [OpKind],
     pub(crate) apply: Apply,
+    /// Of a rule that rounds and is worth it: what may come out otherwise.
+    pub(crate) why_rounding: Option<&'static str>,
 }
 
 impl Entry {
     const fn exact(name: &'static str, law: &'static str, roots: &'static [OpKind], apply: Apply, witness: &'static str) -> Entry {
-        Entry { rule: Rule { name, numerics: Numerics::Exact, pass: Pass::Canonical, law, witness }, roots, apply }
+        let rule = Rule { name, numerics: Numerics::Exact, pass: Pass::Canonical, law, witness };
+        Entry { rule, roots, apply, why_rounding: None }
     }
 
-    const fn rounding(name: &'static str, law: &'static str, roots: &'static [OpKind], apply: Apply, witness: &'static str) -> Entry {
-        Entry { rule: Rule { name, numerics: Numerics::Rounding, pass: Pass::Canonical, law, witness }, roots, apply }
+    /// A rule that is applied only where the user allows roundings; where not, they are told why it was not.
+    const fn rounding(self, why: &'static str) -> Entry {
+        Entry { rule: Rule { numerics: Numerics::Rounding, ..self.rule }, why_rounding: Some(why), ..self }
     }
 }
 

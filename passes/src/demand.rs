@@ -297,6 +297,13 @@ impl Plan {
             wanted.into_iter().for_each(|region| need.add(spread.computed(region, &sizes, &of)));
             let all = matches!(&need, Need::Regions(regions) if regions.iter().any(|region| *region == whole(&sizes)));
             if all || spread == Spread::Opaque {
+                if let Op::Apply { module, .. } = &scope.graph.node(id).op
+                    && spread == Spread::Opaque
+                    && scope.builder.work.allows(&MODULE)
+                {
+                    let why = || format!("`{module}` looks at other positions, too");
+                    scope.builder.work.missed(&MODULE, scope.graph.span(id), why);
+                }
                 need = Need::Whole;
             } else if let Some(rule) = spread.rule() {
                 scope.builder.work.fired(rule, scope.graph.span(id));

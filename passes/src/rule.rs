@@ -64,12 +64,14 @@ pub struct Options {
     pub disabled: BTreeSet<String>,
     /// How often rules may fire at most: halving it finds the one that breaks something.
     pub fuel: Option<u64>,
+    /// Whether the record has proofs of what the e-graph made.
+    pub proofs: bool,
 }
 
 impl Default for Options {
     /// All passes, all exact rules, without limit.
     fn default() -> Options {
-        Options { passes: Pass::ALL.into(), fast: false, disabled: BTreeSet::new(), fuel: None }
+        Options { passes: Pass::ALL.into(), fast: false, disabled: BTreeSet::new(), fuel: None, proofs: false }
     }
 }
 
@@ -82,6 +84,15 @@ pub struct Firing {
     pub span: Span,
     /// For a near miss, why it did not fire.
     pub why_not: Option<String>,
+}
+
+/// Why a value may be computed in another way: one rule after the other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Proof {
+    /// Where the value stands in the user's program.
+    pub span: Span,
+    /// The steps in their order, each an equation and the name of its rule.
+    pub steps: Vec<String>,
 }
 
 /// The most near misses and firings with places that are kept; all are counted.
@@ -100,6 +111,8 @@ pub struct Record {
     pub counters: BTreeMap<&'static str, u64>,
     /// Limits that struck, in words for the user.
     pub limits: Vec<String>,
+    /// Proofs of what the e-graph made, where they are asked for.
+    pub proofs: Vec<Proof>,
 }
 
 /// Decides which rules may fire, and keeps the record.
@@ -130,21 +143,48 @@ impl<'a> Rewriting<'a> {
             && (self.options.disabled.is_empty() || !self.options.disabled.contains(rule.name))
     }
 
+    /// Whether a rule may not fire only because it rounds.
+    pub fn would_allow_fast(&self, rule: &Rule) -> bool {
+        rule.numerics == Numerics::Rounding
+            && !self.options.fast
+            && self.fuel > 0
+            && self.options.passes.contains(&rule.pass)
+            && !self.options.disabled.contains(rule.name)
+    }
+
     /// A rule that may fire did.
     pub fn fired(&mut self, rule: &'static Rule, span: &Span) {
+        self.spend(rule);
+        self.taken(rule, span);
+    }
+
+    /// A rule found another form of a value, which may be taken or not: that costs as much fuel as if it was.
+    pub fn spend(&mut self, rule: &'static Rule) {
         self.fuel = self.fuel.saturating_sub(1);
-        if self.fuel == 0 && self.record.limits.is_empty() {
-            self.record.limits.push("the fuel is spent: no rule fires any more".to_owned());
+        if self.fuel == 0 && self.options.fuel.is_some() {
+            self.limited(format!("the fuel is spent: no rule fires after `{}`", rule.name));
         }
+    }
+
+    /// A limit struck. The user is told once.
+    pub fn limited(&mut self, message: String) {
+        if !self.record.limits.contains(&message) {
+            self.record.limits.push(message);
+        }
+    }
+
+    /// What a rule found was taken; its fuel is spent.
+    pub fn taken(&mut self, rule: &'static Rule, span: &Span) {
         *self.record.fired.entry(rule.name).or_default() += 1;
         if self.record.firings.len() < MOST_KEPT {
             self.record.firings.push(Firing { rule: rule.name, span: span.clone(), why_not: None });
         }
     }
 
-    /// A rule would have been worth it, but could not fire.
+    /// A rule would have been worth it, but could not fire. The user is told once for a place.
     pub fn missed(&mut self, rule: &'static Rule, span: &Span, why: impl FnOnce() -> String) {
-        if self.record.missed.len() < MOST_KEPT {
+        let known = |firing: &Firing| firing.rule == rule.name && firing.span == *span;
+        if self.record.missed.len() < MOST_KEPT && !self.record.missed.iter().any(known) {
             self.record.missed.push(Firing { rule: rule.name, span: span.clone(), why_not: Some(why()) });
         }
     }

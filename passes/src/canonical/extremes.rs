@@ -56,7 +56,7 @@ pub(super) static RULES: &[Entry] = &[
           save argmin(unsqueeze(%x) {dim: 0}) as "min"
         }"#,
     ),
-    Entry::rounding(
+    Entry::exact(
         "extreme-of-monotone",
         "argmax (f x) = argmax x, where f grows with x: softmax, log_softmax, exp, sigmoid, …; so argmin, and the indices of topk and sort",
         &[OpKind::Argmax, OpKind::Argmin, OpKind::Get],
@@ -67,7 +67,8 @@ pub(super) static RULES: &[Entry] = &[
           save argmin(sigmoid(%x)) {dim: 0} as "sigmoid"
           save get(topk(log_softmax(%x) {dim: 1}) {k: 2}) {index: 1} as "topk"
         }"#,
-    ),
+    )
+    .rounding("two numbers may round to the same one, and then the first of them is the largest"),
 ];
 
 fn extreme_of_negative(b: &mut Builder<'_, '_>, site: &Site<'_>) -> Option<Rewrite> {
