@@ -256,7 +256,10 @@ impl<'a, 'o> Builder<'a, 'o> {
                 continue;
             }
             self.tried += 1;
-            if let Some(rewrite) = (entry.apply)(self, site) {
+            // What it built for itself may have spent the fuel.
+            if let Some(rewrite) = (entry.apply)(self, site)
+                && self.work.allows(&entry.rule)
+            {
                 self.work.fired(&entry.rule, &self.span);
                 return Some(rewrite);
             }

@@ -55,10 +55,8 @@ pub(super) fn hoisted(b: &mut Builder<'_, '_>, trip: i64, body: &Graph, types: &
     let declares = |at: usize| matches!(&body.node(NodeId::new(at)).op, Op::Param { ty: Some(_), .. });
     let unused: Vec<usize> = (0..params).filter(|at| inside(*at) && uses[*at] == 0 && !declares(*at)).collect();
     if let [first, ..] = hoisted[..] {
-        let outside = built_outside(b, body, types, &hoisted, &operands);
-        b.at(body.span(first));
-        hoisted.iter().for_each(|id| b.work.fired(&INVARIANT, body.span(*id)));
-        operands.extend(outside);
+        b.work.fired(&INVARIANT, body.span(first));
+        operands.extend(built_outside(b, body, types, &hoisted, &operands));
     }
     let mut dropped = vec![false; params];
     for at in unused {

@@ -65,6 +65,13 @@ pub(super) static RULES: &[Entry] = &[
         }"#,
     ),
     Entry::exact(
+        "relu-of-relu",
+        "relu (relu x) = relu x",
+        &[OpKind::Relu],
+        relu_of_relu,
+        r#"graph @w { save relu(relu(call(0) {name: "any", returns: tensor<4x6xf32>})) as "y" }"#,
+    ),
+    Entry::exact(
         "absolute-of-negative",
         "|-x| = |x|, and ||x|| = |x|",
         &[OpKind::Abs],
@@ -133,6 +140,11 @@ fn double_negative(b: &mut Builder<'_, '_>, site: &Site<'_>) -> Option<Rewrite> 
 fn rounded_twice(b: &mut Builder<'_, '_>, site: &Site<'_>) -> Option<Rewrite> {
     let x = site.operands[0];
     matches!(b.op(x), Op::Floor {} | Op::Ceil {} | Op::Round {} | Op::Trunc {}).then_some(Rewrite::Value(x))
+}
+
+fn relu_of_relu(b: &mut Builder<'_, '_>, site: &Site<'_>) -> Option<Rewrite> {
+    let x = site.operands[0];
+    matches!(b.op(x), Op::Relu {}).then_some(Rewrite::Value(x))
 }
 
 fn absolute(b: &mut Builder<'_, '_>, site: &Site<'_>) -> Option<Rewrite> {
