@@ -156,7 +156,11 @@ fn optimized() {
         let optimized = optimize(&right(source), &options).unwrap_or_else(|errors| panic!("{}: {errors}", source.name));
         let mut text = print(optimized.program.graph(), Some(optimized.program.types()));
         optimized.record.fired.iter().for_each(|(rule, times)| writeln!(text, "{rule} {times}").unwrap());
-        optimized.record.missed.iter().for_each(|missed| writeln!(text, "not {}: {}", missed.rule, missed.why_not.as_ref().unwrap()).unwrap());
+        optimized
+            .record
+            .missed
+            .iter()
+            .for_each(|missed| writeln!(text, "not {}: {}", missed.rule, missed.why_not.as_ref().unwrap()).unwrap());
         text
     });
 }

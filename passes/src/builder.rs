@@ -87,7 +87,8 @@ pub(crate) struct Builder<'a, 'o> {
     forwards: HashMap<NodeId, ForwardValue>,
     hooks: HashMap<Name, HashMap<Name, HookId>>,
     shown: Shown,
-    rules: &'static [Vec<&'static Entry>],
+    /// The rules that are allowed while there is fuel, or of which the user is told, by the operation at which they are tried.
+    rules: Vec<Vec<&'static Entry>>,
     /// Where the user asked for what is being built.
     span: Span,
     depth: usize,
@@ -99,6 +100,8 @@ impl<'a, 'o> Builder<'a, 'o> {
     pub(crate) fn new(graph: &Graph, models: &'a Models, work: &'a mut Rewriting<'o>) -> Builder<'a, 'o> {
         let mut new = Graph::new(graph.name.clone());
         new.models = graph.models.clone();
+        let tried = |entry: &&&'static Entry| work.allows(&entry.rule) || work.would_allow_fast(&entry.rule);
+        let rules = entries().iter().map(|entries| entries.iter().filter(tried).copied().collect()).collect();
         Builder {
             models,
             work,
@@ -108,7 +111,7 @@ impl<'a, 'o> Builder<'a, 'o> {
             forwards: HashMap::new(),
             hooks: HashMap::new(),
             shown: HashMap::new(),
-            rules: entries(),
+            rules,
             span: Span::None,
             depth: 0,
             tried: 0,
@@ -250,15 +253,20 @@ impl<'a, 'o> Builder<'a, 'o> {
     }
 
     fn rewritten(&mut self, site: &Site<'_>) -> Option<Rewrite> {
-        for entry in &self.rules[site.op.kind() as usize] {
-            if !self.work.allows(&entry.rule) {
+        let kind = site.op.kind() as usize;
+        for at in 0..self.rules[kind].len() {
+            let entry = self.rules[kind][at];
+            if !self.work.has_fuel() {
+                return None;
+            }
+            if !self.work.allows_numerics(&entry.rule) {
                 self.nearly(entry, site);
                 continue;
             }
             self.tried += 1;
             // What it built for itself may have spent the fuel.
             if let Some(rewrite) = (entry.apply)(self, site)
-                && self.work.allows(&entry.rule)
+                && self.work.has_fuel()
             {
                 self.work.fired(&entry.rule, &self.span);
                 return Some(rewrite);
@@ -270,7 +278,6 @@ impl<'a, 'o> Builder<'a, 'o> {
     /// Tells of a rule that would apply if roundings were allowed.
     fn nearly(&mut self, entry: &'static Entry, site: &Site<'_>) {
         if let Some(why) = entry.why_rounding
-            && self.work.would_allow_fast(&entry.rule)
             && (entry.apply)(self, site).is_some()
         {
             self.work.missed(&entry.rule, &self.span, || format!("{why}: `--fast` allows it"));

@@ -1,7 +1,7 @@
 //! The optimizer: from a verified program to one that means the same and costs less.
 //!
-//! Dead code and the canonical form first, then the parts that somebody needs, then alternatives, then the canonical form again of
-//! what came of it. Each pass is a function from a verified program to a graph, which is verified before the next one sees it.
+//! Dead code and the canonical form first, then the parts that somebody needs, built by the same constructor, so that they are in
+//! canonical form, too. Each pass is a function from a verified program to a graph, which is verified before the next one sees it.
 
 use irc_ir::{
     diagnostic::Diagnostics,
@@ -54,9 +54,6 @@ pub fn optimize_watched(program: &Verified, options: &Options, watch: &mut dyn F
     if options.passes.contains(&Pass::Demand) {
         current = checked(demand::run(&current, &mut work), program)?;
         watch(Pass::Demand, &current);
-    }
-    if options.passes.len() > 1 && options.passes.contains(&Pass::Canonical) {
-        current = checked(canonical::run(&current, &mut work), program)?;
     }
     Ok(Optimized { program: current, record: work.record })
 }

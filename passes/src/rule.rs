@@ -143,6 +143,16 @@ impl<'a> Rewriting<'a> {
             && (self.options.disabled.is_empty() || !self.options.disabled.contains(rule.name))
     }
 
+    /// Whether any rule may fire.
+    pub fn has_fuel(&self) -> bool {
+        self.fuel > 0
+    }
+
+    /// Whether a rule may do to bits what it does.
+    pub fn allows_numerics(&self, rule: &Rule) -> bool {
+        rule.numerics == Numerics::Exact || self.options.fast
+    }
+
     /// Whether a rule may not fire only because it rounds.
     pub fn would_allow_fast(&self, rule: &Rule) -> bool {
         rule.numerics == Numerics::Rounding

@@ -50,10 +50,10 @@ pub(super) fn hoisted(b: &mut Builder<'_, '_>, trip: i64, body: &Graph, types: &
     let carried = body.results.len();
     let hoisted = if trip > 0 && b.work.allows(&INVARIANT) { frontier(body, types, params) } else { vec![] };
     let inside = |at: usize| at > carried && at < params;
-    let uses = body.uses();
+    let live = live_inside(body, params, &hoisted);
     // A type that a parameter declares may name sizes for the whole body.
     let declares = |at: usize| matches!(&body.node(NodeId::new(at)).op, Op::Param { ty: Some(_), .. });
-    let unused: Vec<usize> = (0..params).filter(|at| inside(*at) && uses[*at] == 0 && !declares(*at)).collect();
+    let unused: Vec<usize> = (0..params).filter(|at| inside(*at) && !live[*at] && !declares(*at)).collect();
     if let [first, ..] = hoisted[..] {
         b.work.fired(&INVARIANT, body.span(first));
         operands.extend(built_outside(b, body, types, &hoisted, &operands));
@@ -172,6 +172,18 @@ fn built_outside(b: &mut Builder<'_, '_>, body: &Graph, types: &[Type], hoisted:
     hoisted.iter().filter_map(|id| outside[id.index()]).collect()
 }
 
+/// What the body still asks for, once some of its values come from outside.
+fn live_inside(body: &Graph, params: usize, hoisted: &[NodeId]) -> Vec<bool> {
+    let mut live = vec![false; body.len()];
+    body.roots().for_each(|root| live[root.index()] = true);
+    for (id, node) in body.nodes().skip(params).rev() {
+        if live[id.index()] && hoisted.binary_search(&id).is_err() {
+            node.operands.iter().for_each(|operand| live[operand.index()] = true);
+        }
+    }
+    live
+}
+
 /// The body with a parameter for each hoisted value, after those that it keeps.
 fn rebuilt(body: &Graph, hoisted: &[NodeId], dropped: &[bool]) -> Graph {
     let mut new = Graph::new("");
@@ -187,16 +199,10 @@ fn rebuilt(body: &Graph, hoisted: &[NodeId], dropped: &[bool]) -> Graph {
             new.set_label(moved[id.index()], label.clone());
         }
     }
-    // What only hoisted values needed is left behind.
-    let mut live = vec![false; body.len()];
-    body.roots().for_each(|root| live[root.index()] = true);
-    let outside = |id: NodeId| id.index() < dropped.len() || hoisted.binary_search(&id).is_ok();
-    for (id, node) in body.nodes().rev() {
-        if live[id.index()] && !outside(id) {
-            node.operands.iter().for_each(|operand| live[operand.index()] = true);
-        }
-    }
-    for (id, node) in body.nodes().filter(|(id, _)| live[id.index()] && !outside(*id)) {
+    let params = dropped.len();
+    let live = live_inside(body, params, hoisted);
+    let inside = |id: &NodeId| live[id.index()] && id.index() >= params && hoisted.binary_search(id).is_err();
+    for (id, node) in body.nodes().filter(|(id, _)| inside(id)) {
         let operands = node.operands.iter().map(|operand| moved[operand.index()]);
         moved[id.index()] = new.add(node.op.clone(), operands, body.span(id).clone());
         if let Some(label) = body.label(id) {
