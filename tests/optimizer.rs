@@ -167,7 +167,10 @@ fn sweep(n: usize) -> Program {
     program
 }
 
-const SHAPES: [(&str, fn(usize) -> Program); 6] =
+/// A program of about so many nodes.
+type Shape = fn(usize) -> Program;
+
+const SHAPES: [(&str, Shape); 6] =
     [("deep", deep), ("fan", fan), ("updates", updates), ("grows", grows), ("writes", writes), ("sweep", sweep)];
 
 #[test]

@@ -176,7 +176,7 @@ impl Steps {
         }
         let start = outer.place(self.start)?;
         let last = outer.place(self.at(self.count - 1))?;
-        if self.step % outer.step != 0 && self.count > 1 {
+        if !self.step.is_multiple_of(outer.step) && self.count > 1 {
             return None;
         }
         Some(Steps { start, step: if self.count == 1 { 1 } else { (last - start) / (self.count - 1) }, count: self.count })
