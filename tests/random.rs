@@ -2,7 +2,7 @@
 //! same bits on the reference. What engines make of them is in `tests/conformance.rs`.
 //!
 //! Optimized ones, too: bit for bit on the reference, and on rten within the tolerance of the conformance suite of what the
-//! reference gives for the program as it was. 500 programs of each kind; `IRC_PROGRAMS=20000` asks for more:
+//! reference, and rten itself, give for the program as it was. 500 programs of each kind; `IRC_PROGRAMS=20000` asks for more:
 //!
 //! ```text
 //! IRC_PROGRAMS=20000 nice cargo test --release --test random -- --nocapture optimized
@@ -231,7 +231,13 @@ impl<B: Backend> Backend for Optimizing<B> {
 
 #[test]
 fn optimized_programs_are_near_on_an_engine() {
-    let report = conformance::agree(&Optimizing(Driven::new(Rten::new(Some(1)))), &Reference, programs());
+    let rten = || Driven::new(Rten::new(Some(1)));
+    let report = conformance::agree(&Optimizing(rten()), &Reference, programs().min(500));
+    println!("{report}");
+    report.assert();
+    // Of many thousands, a few hang on the last digits of an engine in ways that the suite does not see: those are left out by
+    // comparing the engine with itself.
+    let report = conformance::agree(&Optimizing(rten()), &rten(), programs());
     println!("{report}");
     report.assert();
 }
