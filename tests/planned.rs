@@ -179,7 +179,9 @@ fn cases() -> Vec<Case> {
         Ok(handle) => {
             let (clean, corrupt) = ("[[504, 14430, 9487, 314, 260, 3383, 282]]", "[[504, 14430, 9487, 330, 260, 3383, 282]]");
             let lens = |layer: usize| {
-                format!(" save apply(apply(slice(read(%f) {{hook: \"model.layers.{layer}.output\"}}) {{dim: 1, start: 6}}) {{model: m, module: \"model.norm\"}}) {{model: m, module: \"lm_head\"}} as \"l{layer}\"\n")
+                format!(
+                    " save apply(apply(slice(read(%f) {{hook: \"model.layers.{layer}.output\"}}) {{dim: 1, start: 6}}) {{model: m, module: \"model.norm\"}}) {{model: m, module: \"lm_head\"}} as \"l{layer}\"\n"
+                )
             };
             let lens: String = (0..30).map(lens).collect();
             let lens = format!("graph @lens models {{ m: \"m\" }} {{\n %f = forward({clean}) {{model: m}}\n{lens}}}\n");
@@ -204,8 +206,18 @@ fn run(case: &Case, engine: impl Engine + 'static, strategy: Strategy) -> (Cost,
     let outcome = driven.run(&case.program, &case.handles, &mut |_| {}).unwrap_or_else(|error| panic!("{}: {error}", case.name));
     let (total, report) = (planned.total, &outcome.report);
     let load = |counter: &AtomicU64| counter.load(Relaxed);
-    assert_eq!((load(&seen.calls), load(&seen.bytes_in), load(&seen.bytes_out)), (total.calls, total.bytes_in, total.bytes_out), "{}", case.name);
-    assert_eq!((report.bytes_in, report.bytes_out, report.engine_calls as u64), (total.bytes_in, total.bytes_out, total.calls), "{}", case.name);
+    assert_eq!(
+        (load(&seen.calls), load(&seen.bytes_in), load(&seen.bytes_out)),
+        (total.calls, total.bytes_in, total.bytes_out),
+        "{}",
+        case.name
+    );
+    assert_eq!(
+        (report.bytes_in, report.bytes_out, report.engine_calls as u64),
+        (total.bytes_in, total.bytes_out, total.calls),
+        "{}",
+        case.name
+    );
     assert_eq!((report.token_stages as u64, report.stages_run as u64), (total.tokens, total.stages), "{}", case.name);
     assert_eq!(report.steps.len(), planned.steps.len(), "{}", case.name);
     for (at, (ran, planned)) in report.steps.iter().zip(&planned.steps).enumerate() {
@@ -354,7 +366,8 @@ fn the_peak_of_memory_is_the_planned_one() {
         return;
     }
     let (clean, corrupt) = (ids(64, 100, 0), ids(64, 100, 1));
-    let save = |hook: &str| format!("graph @x models {{ m: \"m\" }} {{ save read(forward({clean}) {{model: m}}) {{hook: \"{hook}\"}} as \"x\" }}");
+    let save =
+        |hook: &str| format!("graph @x models {{ m: \"m\" }} {{ save read(forward({clean}) {{model: m}}) {{hook: \"{hook}\"}} as \"x\" }}");
     let mut cases = vec![
         text("logits", &save("lm_head.output"), llama()),
         text("early", &save("model.layers.0.output"), llama()),

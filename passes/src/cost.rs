@@ -77,18 +77,8 @@ impl Work {
 
 impl AddAssign for Work {
     fn add_assign(&mut self, other: Work) {
-        let Work {
-            stages,
-            tokens,
-            calls,
-            matrix_flops,
-            attention_flops,
-            host_flops,
-            bytes_in,
-            bytes_out,
-            host_bytes,
-            returned_bytes,
-        } = other;
+        let Work { stages, tokens, calls, matrix_flops, attention_flops, host_flops, bytes_in, bytes_out, host_bytes, returned_bytes } =
+            other;
         self.stages += stages;
         self.tokens += tokens;
         self.calls += calls;

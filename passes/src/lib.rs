@@ -1,17 +1,17 @@
 //! Passes: pure functions from verified programs to programs and plans. No IO; nothing here fails on verified input.
 
-pub mod calls;
-pub mod cost;
 mod builder;
+pub mod calls;
 mod canonical;
+pub mod cost;
 mod demand;
 mod edits;
 mod operations;
 pub mod optimize;
 pub mod rule;
 pub mod schedule;
-pub mod takes;
 mod scope;
+pub mod takes;
 mod values;
 
 pub use cost::cost;

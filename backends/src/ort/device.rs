@@ -128,7 +128,8 @@ impl Upload {
     /// E0016 if it cannot be used, with what is missing.
     pub(super) fn new(runtime: &Runtime, device: Device, dtype: DType) -> Result<Upload, Diagnostic> {
         let packed = PrepackedWeights::new();
-        let options = Options { runtime, optimization: GraphOptimizationLevel::Disable, file: None, packed: &packed, device, profile: None };
+        let options =
+            Options { runtime, optimization: GraphOptimizationLevel::Disable, file: None, packed: &packed, device, profile: None };
         let [x, y] = ["x", "y"].map(|name| ValueInfoProto::unshaped(name, data_type(dtype)));
         let graph = GraphProto::new("upload").input(x).node(node("Identity", ["x"], ["y"])).output(y);
         // SAFETY: there are no weights.

@@ -223,8 +223,14 @@ impl OnnxModel {
     /// E0012 if a weight is missing; E4003 if ONNX Runtime refuses the model.
     pub fn load(runtime: &Runtime, model: ModelProto, weights: &Arc<Weights>, tensors: &[WeightDecl]) -> Result<OnnxModel, Diagnostic> {
         let packed = PrepackedWeights::new();
-        let options =
-            Options { runtime, optimization: GraphOptimizationLevel::All, file: weights.file(), packed: &packed, device: Device::Cpu, profile: None };
+        let options = Options {
+            runtime,
+            optimization: GraphOptimizationLevel::All,
+            file: weights.file(),
+            packed: &packed,
+            device: Device::Cpu,
+            profile: None,
+        };
         let shared = tensors.iter().map(|decl| SharedWeight::new(weights, decl)).collect::<Result<Vec<_>, _>>()?;
         // SAFETY: the mapping is kept, and dropped after the session.
         let session = unsafe { Session::new(&options, model, shared) }?;

@@ -150,11 +150,8 @@ impl<'a> Memory<'a> {
                 let each = value.positions.len() as u64;
                 let skipped = positions.start.saturating_sub(value.positions.start) as u64;
                 let all = if pieces.len() == 1 && whole(value) { batch as u64 } else { 1 };
-                let part = Part {
-                    buffer: value.buffer,
-                    start: value.start + sequence * each + skipped,
-                    tokens: all * positions.len() as u64,
-                };
+                let part =
+                    Part { buffer: value.buffer, start: value.start + sequence * each + skipped, tokens: all * positions.len() as u64 };
                 parts.push(part);
             }
         }
@@ -179,8 +176,7 @@ impl<'a> Memory<'a> {
     /// Parts put together: where they lie beside each other, nothing is made.
     fn together(&mut self, parts: &[Part], bytes_of_a_token: u64) -> Option<Buffer> {
         let first = parts.first()?.buffer;
-        let neighbours =
-            parts.windows(2).all(|pair| pair[0].buffer == pair[1].buffer && pair[0].start + pair[0].tokens == pair[1].start);
+        let neighbours = parts.windows(2).all(|pair| pair[0].buffer == pair[1].buffer && pair[0].start + pair[0].tokens == pair[1].start);
         let whole = match neighbours {
             true => self.hold(first),
             false => self.make(parts.iter().map(|part| part.tokens).sum::<u64>() * bytes_of_a_token),
@@ -215,7 +211,11 @@ impl<'a> Memory<'a> {
         if let (EffectKind::Save { .. }, Some(&saved)) = (&effect.kind, operands.first()) {
             // A part of something larger is copied, and the results hold it to the end.
             let own = bytes(self.program.ty(effect.operands[0]));
-            if self.buffers[saved].0 > 2 * own { self.make(own) } else { self.hold(saved) };
+            if self.buffers[saved].0 > 2 * own {
+                self.make(own)
+            } else {
+                self.hold(saved)
+            };
         }
         operands.into_iter().for_each(|operand| self.release(operand));
         if let Some(result) = self.takes.schedule.results[at] {
