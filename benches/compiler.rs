@@ -6,7 +6,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use irc::{
     ir::{graph::Graph, text, types::Name, verify::Verified},
     models::Model,
-    passes::schedule,
+    passes::{optimize, schedule},
 };
 
 /// A sweep of `traces` patches on the toy model, written as a plain loop of traces.
@@ -43,6 +43,7 @@ fn compiler(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("parse", graph.len()), |b| b.iter(|| black_box(text::parse(&text_form))));
         group.bench_function(BenchmarkId::new("print", graph.len()), |b| b.iter(|| black_box(text::print(&graph, None))));
         group.bench_function(BenchmarkId::new("bind and verify", graph.len()), |b| b.iter(|| black_box(checked(&graph))));
+        group.bench_function(BenchmarkId::new("optimize", graph.len()), |b| b.iter(|| black_box(optimize(&verified, &Default::default()))));
         group.bench_function(BenchmarkId::new("schedule", graph.len()), |b| b.iter(|| black_box(schedule(&verified, &Default::default()))));
         group.finish();
     }
@@ -72,8 +73,10 @@ fn heads(c: &mut Criterion) {
     group.sample_size(10);
     let whole = || {
         let graph = text::parse(&text_form).into_result().expect("it was printed");
-        schedule(&check(graph), &Default::default())
+        let optimized = optimize(&check(graph), &Default::default()).expect("it verifies");
+        schedule(&optimized.program, &Default::default())
     };
+    group.bench_function(BenchmarkId::new("optimize", graph.len()), |b| b.iter(|| black_box(optimize(&verified, &Default::default()))));
     group.bench_function(BenchmarkId::new("schedule", graph.len()), |b| b.iter(|| black_box(schedule(&verified, &Default::default()))));
     group.bench_function(BenchmarkId::new("parse to schedule", graph.len()), |b| b.iter(|| black_box(whole())));
     group.finish();

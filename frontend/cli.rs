@@ -21,6 +21,7 @@ mod failure;
 mod hooks;
 mod interrupt;
 mod model;
+mod opt;
 mod program;
 mod progress;
 mod reduce;
@@ -78,6 +79,7 @@ fn dispatch(command: Command, terminal: &Terminal) -> Outcome {
     match command {
         Command::Check(args) => check::check(&args, terminal),
         Command::Dump(args) => dump::dump(&args, terminal),
+        Command::Opt(args) => opt::opt(&args, terminal),
         Command::Run(args) => run::run(&args, terminal),
         Command::Emit(args) => emit::emit(&args, terminal),
         Command::Reduce(args) => reduce::reduce(&args, terminal),

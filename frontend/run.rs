@@ -15,6 +15,7 @@ use irc_ir::{
     types::{DType, Name},
     verify::{Verified, verify},
 };
+use irc_passes::{optimize, rule::Options};
 
 use crate::{models::Model, names};
 
@@ -63,7 +64,16 @@ pub fn check(mut graph: Graph, models: &BTreeMap<Name, Model>) -> Result<Verifie
     }
 }
 
-/// Checks a program and runs it.
+/// The program that is run in the place of a checked one: it means the same, and costs less. Places in it are those of the program
+/// that was checked.
+///
+/// # Errors
+/// None, unless the optimizer makes a mistake: then what the verifier finds.
+pub fn optimized(program: &Verified) -> Result<Verified, Diagnostics> {
+    optimize(program, &Options::default()).map(|optimized| optimized.program)
+}
+
+/// Checks a program, optimizes it and runs it. What [`check`] gives runs as it is written by [`run_verified`].
 ///
 /// # Errors
 /// What is wrong with the program; E0012 if weights are damaged; E4003 if it fails while it runs.
@@ -73,7 +83,7 @@ pub fn run(
     backend: &dyn Backend,
     on_event: &mut (dyn FnMut(Event) + Send),
 ) -> Result<Results, Diagnostics> {
-    run_verified(&check(graph, models)?, models, backend, on_event).map_err(Diagnostics::from)
+    run_verified(&optimized(&check(graph, models)?)?, models, backend, on_event).map_err(Diagnostics::from)
 }
 
 /// [`run`] for a host, whose functions the program may call.
@@ -100,10 +110,10 @@ pub fn run(
 /// As [`run`]; E3009 if the host does not have a function that the program calls; E4006 if the host's
 /// [`Cancel`](irc_backends::cancel::Cancel) ends the run.
 pub fn run_for(graph: Graph, models: &BTreeMap<Name, Model>, backend: &dyn Backend, host: &mut dyn Host) -> Result<Results, Diagnostics> {
-    run_verified_for(&check(graph, models)?, models, backend, host).map_err(Diagnostics::from)
+    run_verified_for(&optimized(&check(graph, models)?)?, models, backend, host).map_err(Diagnostics::from)
 }
 
-/// Runs a checked program.
+/// Runs a checked program as it is.
 ///
 /// # Errors
 /// E0012 if weights are damaged; E4003 if it fails while it runs.

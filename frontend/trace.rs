@@ -170,6 +170,16 @@ impl Session {
         crate::run::run_for(self.program()?, &models, backend, host)
     }
 
+    /// [`Session::run_for`] without the optimizer: the program runs as it was recorded.
+    ///
+    /// # Errors
+    /// As [`Session::run_for`].
+    pub fn run_as_recorded(&self, backend: &dyn Backend, host: &mut dyn Host) -> Result<Results, Diagnostics> {
+        let models = self.models.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let program = crate::run::check(self.program()?, &models)?;
+        crate::run::run_verified_for(&program, &models, backend, host).map_err(Diagnostics::from)
+    }
+
     /// Opens a trace of the session's first model; see [`TracedModel::trace`].
     ///
     /// A session without a model is an error (E2002).

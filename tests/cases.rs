@@ -3,6 +3,7 @@
 //! ```text
 //! parse    the printed graph, or the diagnostics
 //! verify   `ok` and the graph with all types, or the diagnostics
+//! opt      the optimized program with all types, what fired and what nearly did; first words `Fast:` allow what rounds
 //! plan     the schedule: lanes, steps in their order, how many stages run
 //! lint     what is said of programs that are right, but hardly meant
 //! run      what the program logs and saves, on the engine and on the reference backend alike; or how it fails. What the
@@ -51,7 +52,7 @@ use irc::{
         verify::Verified,
     },
     models::Model,
-    passes::Target,
+    passes::{Target, optimize, rule::Options},
     run,
 };
 
@@ -147,6 +148,45 @@ fn checked() {
         Ok(program) => format!("ok\n{}", print(program.graph(), Some(program.types()))),
         Err(errors) => errors.render(source, false) + "\n",
     });
+}
+
+#[test]
+fn optimized() {
+    check_folder("opt", |source| {
+        let options = Options { fast: source.text.starts_with("// Fast:"), ..Options::default() };
+        let optimized = optimize(&right(source), &options).unwrap_or_else(|errors| panic!("{}: {errors}", source.name));
+        let mut text = print(optimized.program.graph(), Some(optimized.program.types()));
+        optimized.record.fired.iter().for_each(|(rule, times)| writeln!(text, "{rule} {times}").unwrap());
+        optimized
+            .record
+            .missed
+            .iter()
+            .for_each(|missed| writeln!(text, "not {}: {}", missed.rule, missed.why_not.as_ref().unwrap()).unwrap());
+        text
+    });
+}
+
+/// What programs log and save, and how and where they fail, is the same when they are optimized.
+#[test]
+fn optimized_programs_run_alike() {
+    for source in programs("run").values().chain(programs("opt").values()) {
+        let (events, result) = run_on(&Reference, source);
+        let (found_events, found) = run_program(&Reference, &run::optimized(&right(source)).unwrap());
+        assert_eq!(events.len(), found_events.len(), "{}", source.name);
+        for (Event::Log { label, value }, Event::Log { label: other, value: found }) in events.iter().zip(&found_events) {
+            assert!(label == other && value.same_bits(found), "{}: {value:?}, then {found:?}", source.name);
+        }
+        match (result, found) {
+            (Ok(expected), Ok(found)) => {
+                assert_eq!(expected.stopped, found.stopped, "{}", source.name);
+                assert_eq!(expected.saves.len(), found.saves.len(), "{}", source.name);
+                for ((name, value), (other, found)) in expected.saves.iter().zip(&found.saves) {
+                    assert!(name == other && value.same_bits(found), "{}: \"{name}\" {value:?}, then {found:?}", source.name);
+                }
+            }
+            (expected, found) => assert_eq!(expected.err(), found.err(), "{}", source.name),
+        }
+    }
 }
 
 #[test]
@@ -253,14 +293,17 @@ fn every_operation_has_a_case() {
 type Ran = (Vec<Event>, Result<Outcome, Diagnostic>);
 
 fn run_on(backend: &dyn Backend, source: &Source) -> Ran {
-    let program = right(source);
+    run_program(backend, &right(source))
+}
+
+fn run_program(backend: &dyn Backend, program: &Verified) -> Ran {
     let handles = models_of(program.graph()).into_iter().map(|(name, model)| (name, model.handle().unwrap())).collect();
     let events = Arc::new(Mutex::new(vec![]));
     let log = |event| events.lock().unwrap().push(event);
     let outcome = {
         let mut host = Functions::new(log);
         add_functions(&mut host, &events);
-        backend.run_for(&program, &handles, &mut host)
+        backend.run_for(program, &handles, &mut host)
     };
     let events = std::mem::take(&mut *events.lock().unwrap());
     (events, outcome)

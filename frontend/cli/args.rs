@@ -74,6 +74,9 @@ pub(super) enum Command {
     /// Print a program as text, JSON, CBOR or a Graphviz graph, or its hash
     #[command(after_long_help = DUMP_HELP)]
     Dump(DumpArgs),
+    /// Show what the optimizer makes of a program, and why
+    #[command(after_long_help = OPT_HELP)]
+    Opt(OptArgs),
     /// Run a program
     #[command(after_long_help = RUN_HELP)]
     Run(RunArgs),
@@ -124,6 +127,7 @@ impl Command {
             Command::Check(args) => args.json,
             Command::Completions { .. } => false,
             Command::Dump(args) => args.json,
+            Command::Opt(args) => args.json,
             Command::Run(args) => args.json,
             Command::Emit(args) => args.json(),
             Command::Reduce(args) => args.json,
@@ -209,6 +213,46 @@ pub(super) enum Types {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct OptArgs {
+    /// The program, as text or in binary; `-` is standard input
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "rules")]
+    pub(super) file: Option<PathBuf>,
+    /// Which model a name of the program means, as for `irc run`
+    #[arg(long = "model", value_name = "NAME=MODEL", value_hint = ValueHint::AnyPath)]
+    pub(super) models: Vec<String>,
+    /// Only these passes, of `canonical`, `demand` and `e-graph`; their order is fixed. What nothing asks for is always dropped
+    #[arg(long, value_name = "PASSES", value_delimiter = ',')]
+    pub(super) passes: Option<Vec<String>>,
+    /// Show the program as a pass leaves it, too; `all` is each of them. May be given several times
+    #[arg(long, value_name = "PASS", value_delimiter = ',')]
+    pub(super) print_after: Vec<String>,
+    /// A rule that is not applied; may be given several times
+    #[arg(long = "disable-rule", value_name = "NAME")]
+    pub(super) disabled: Vec<String>,
+    /// How often rules may fire: halving it finds the one that breaks something
+    #[arg(long, value_name = "N")]
+    pub(super) fuel: Option<u64>,
+    /// Apply rules that change roundings, too
+    #[arg(long)]
+    pub(super) fast: bool,
+    /// Say step by step why the e-graph may compute values in another way
+    #[arg(long)]
+    pub(super) proofs: bool,
+    /// Say how much work it was: nodes, rules that were tried
+    #[arg(long)]
+    pub(super) stats: bool,
+    /// List all rules instead: name, pass, whether bits stay the same, and the law
+    #[arg(long, conflicts_with = "file")]
+    pub(super) rules: bool,
+    /// Write the program to a file instead of standard output; in binary, where its name ends in `.igb`
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) out: Option<PathBuf>,
+    /// Print one JSON object instead; `irc opt --help` documents it
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) program: ProgramArgs,
@@ -237,6 +281,9 @@ pub(super) struct RunArgs {
     #[cfg(feature = "ort")]
     #[arg(long, value_name = "f32|f16|bf16")]
     pub(super) precision: Option<Precision>,
+    /// Run the program as it is written: `irc opt` shows what it becomes otherwise
+    #[arg(long)]
+    pub(super) no_optimize: bool,
     /// How many threads compute; all cores if it is not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(super) threads: Option<u16>,
@@ -604,6 +651,39 @@ The JSON object of `--json`:
   before       the program, as text
   after        what the optimizer made of it, or null
   diagnostics  warnings";
+
+const OPT_HELP: &str = "\
+Examples:
+  $ irc opt patch.ig
+  graph @patch models { m: \"smollm2\" } {
+    …
+  }
+  21 nodes became 16
+  fired: equal-values 2, read-past-write 1
+
+  $ irc opt patch.ig --print-after all
+  $ irc opt patch.ig --passes canonical --disable-rule read-past-write
+  $ irc opt patch.ig -o patch.igb
+  $ irc opt --rules
+
+Programs that `irc run` runs are optimized so, without `--fast`. The program on
+standard output is the same, byte for byte, however often it is asked for;
+what happened goes to standard error.
+
+The JSON object:
+  ok        true
+  name      the name of the program
+  program   the optimized program, as text
+  nodes     {before, after}, those in bodies of loops included
+  fired     {rule: how often}
+  firings   [{rule, span, why_not: null}], the first 1,000
+  missed    [{rule, span, why_not}]: what nearly fired, and why it did not
+  limits    [text]: limits that struck
+  counters  {what: how often}
+  proofs    [{span, steps: [text]}], with `--proofs`
+  after     [{pass, program}], with `--print-after`
+  out       the file, or null
+With `--rules`: {ok, rules: [{name, pass, numerics, law, witness}]}";
 
 const RUN_HELP: &str = "\
 Examples:

@@ -33,7 +33,7 @@ use crate::ort::{
 };
 use crate::{
     models::Model,
-    run::{Results, describe, run_verified_for},
+    run::{Results, describe, optimized, run_verified_for},
 };
 
 pub(super) fn run(args: &RunArgs, terminal: &Terminal) -> Outcome {
@@ -61,7 +61,11 @@ pub(super) fn run(args: &RunArgs, terminal: &Terminal) -> Outcome {
     let cancel = Cancel::new();
     interrupt::cancels(&cancel, terminal);
     let mut host = Functions::new(&mut on_event).with_cancel(&cancel);
-    let results = run_verified_for(&verified, &program.models, &*backend, &mut host);
+    let optimized = match args.no_optimize {
+        true => verified.clone(),
+        false => optimized(&verified).map_err(|errors| Failure::in_source(errors, &program.source))?,
+    };
+    let results = run_verified_for(&optimized, &program.models, &*backend, &mut host);
     drop(host);
     let results = results.map_err(|error| Failure::in_source(error, &program.source))?;
     if let Some(out) = &args.out {

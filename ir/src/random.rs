@@ -32,9 +32,10 @@ mod walk;
 
 use crate::{
     diagnostic::Span,
-    eval::{Opaque, Value},
+    eval::{Opaque, Value, eval},
     graph::{Graph, ModelDecl},
     infer::Models,
+    op::Op,
     tensor::Tensor,
 };
 
@@ -96,7 +97,9 @@ pub fn call(function: &str, operands: &[Value]) -> Result<Value, String> {
     let number = |values: &[Value]| values.iter().map(total).sum::<f64>().tanh() as f32;
     match (function, operands) {
         ("halve", [Value::Tensor(tensor)]) => {
-            let half = crate::eval::eval(&crate::op::Op::Mul {}, &[&tensor.clone().into(), &Tensor::scalar(0.5f32).into()]);
+            // A narrow float without dimensions becomes f32 by it.
+            let half = eval(&Op::Mul {}, &[&tensor.clone().into(), &Tensor::scalar(0.5f32).into()]);
+            let half = half.and_then(|half| eval(&Op::Cast { dtype: tensor.dtype() }, &[&half]));
             half.map_err(|error| error.message().to_owned())
         }
         ("echo", [value]) => Ok(value.clone()),

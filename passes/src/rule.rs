@@ -138,8 +138,28 @@ impl<'a> Rewriting<'a> {
     /// Whether a rule may fire.
     pub fn allows(&self, rule: &Rule) -> bool {
         self.fuel > 0
+            && self.options.passes.contains(&rule.pass)
             && (rule.numerics == Numerics::Exact || self.options.fast)
             && (self.options.disabled.is_empty() || !self.options.disabled.contains(rule.name))
+    }
+
+    /// Whether any rule may fire.
+    pub fn has_fuel(&self) -> bool {
+        self.fuel > 0
+    }
+
+    /// Whether a rule may do to bits what it does.
+    pub fn allows_numerics(&self, rule: &Rule) -> bool {
+        rule.numerics == Numerics::Exact || self.options.fast
+    }
+
+    /// Whether a rule may not fire only because it rounds.
+    pub fn would_allow_fast(&self, rule: &Rule) -> bool {
+        rule.numerics == Numerics::Rounding
+            && !self.options.fast
+            && self.fuel > 0
+            && self.options.passes.contains(&rule.pass)
+            && !self.options.disabled.contains(rule.name)
     }
 
     /// A rule that may fire did.
@@ -171,9 +191,10 @@ impl<'a> Rewriting<'a> {
         }
     }
 
-    /// A rule would have been worth it, but could not fire.
+    /// A rule would have been worth it, but could not fire. The user is told once for a place.
     pub fn missed(&mut self, rule: &'static Rule, span: &Span, why: impl FnOnce() -> String) {
-        if self.record.missed.len() < MOST_KEPT {
+        let known = |firing: &Firing| firing.rule == rule.name && firing.span == *span;
+        if self.record.missed.len() < MOST_KEPT && !self.record.missed.iter().any(known) {
             self.record.missed.push(Firing { rule: rule.name, span: span.clone(), why_not: Some(why()) });
         }
     }

@@ -246,7 +246,8 @@ unsafe fn run_block<V: Lanes, const ROWS: usize, const VECTORS: usize>(at: &Atte
                     let seen = first + row.seen.start..first + row.seen.end;
                     line.add(row.seen.start).copy_from_nonoverlapping(given[seen.clone()].as_ptr(), seen.len());
                     softmax::<V>(line, row.seen.clone());
-                    given.fill(0.0);
+                    // As in a softmax over all keys: where one score is no number, nothing in the row is.
+                    given.fill(if (*line.add(row.seen.start)).is_nan() { f32::NAN } else { 0.0 });
                     given[seen.clone()].as_mut_ptr().copy_from_nonoverlapping(line.add(row.seen.start), seen.len());
                 }
                 Work::Mix { pattern: given, .. } => {

@@ -1,0 +1,164 @@
+//! What passes know of each operation.
+
+use irc_ir::op::Op;
+
+/// Whether an operation may have no result on operands of the right types: for ids that lie outside, for divisors that are 0, for
+/// forwards whose tokens the model does not have, for what the user's functions refuse. Sizes that are known were checked; where
+/// they are symbols, an index may lie outside.
+pub(crate) fn can_fail(op: &Op) -> bool {
+    match op {
+        Op::Forward { .. }
+        | Op::Read { .. }
+        | Op::Apply { .. }
+        | Op::Extend { .. }
+        | Op::Loop { .. }
+        | Op::Call { .. }
+        | Op::Param { .. }
+        | Op::EffectResult { .. }
+        | Op::Index { .. }
+        | Op::Gather { .. }
+        | Op::Embedding { .. }
+        | Op::IndexSelect { .. }
+        | Op::IndexBy { .. }
+        | Op::IndexPut { .. }
+        | Op::Scatter { .. }
+        | Op::ScatterAdd { .. }
+        | Op::NonZero { .. }
+        | Op::MaskedSelect { .. }
+        | Op::Reshape { .. }
+        | Op::OneHot { .. }
+        | Op::RandomUniform { .. }
+        | Op::RandomNormal { .. }
+        | Op::RandomInt { .. }
+        | Op::FloorDiv { .. }
+        | Op::Remainder { .. }
+        | Op::Fmod { .. }
+        | Op::Argmax { .. }
+        | Op::Argmin { .. }
+        | Op::Max { .. }
+        | Op::Min { .. }
+        | Op::CrossEntropy { .. }
+        | Op::Append { .. }
+        | Op::Join { .. }
+        | Op::Item { .. }
+        | Op::Format { .. } => true,
+        Op::Const { .. }
+        | Op::Write { .. }
+        | Op::Input { .. }
+        | Op::Weight { .. }
+        | Op::Hook { .. }
+        | Op::Slice { .. }
+        | Op::Update { .. }
+        | Op::Transpose { .. }
+        | Op::Unsqueeze { .. }
+        | Op::Squeeze { .. }
+        | Op::Expand { .. }
+        | Op::Permute { .. }
+        | Op::Flatten { .. }
+        | Op::Split { .. }
+        | Op::Chunk { .. }
+        | Op::Flip { .. }
+        | Op::Roll { .. }
+        | Op::Repeat { .. }
+        | Op::RepeatInterleave { .. }
+        | Op::Tril { .. }
+        | Op::Triu { .. }
+        | Op::Diagonal { .. }
+        | Op::Cat { .. }
+        | Op::Stack { .. }
+        | Op::Cast { .. }
+        | Op::Full { .. }
+        | Op::Arange { .. }
+        | Op::Linspace { .. }
+        | Op::Eye { .. }
+        | Op::Add { .. }
+        | Op::Sub { .. }
+        | Op::Mul { .. }
+        | Op::Div { .. }
+        | Op::Pow { .. }
+        | Op::Maximum { .. }
+        | Op::Minimum { .. }
+        | Op::Atan2 { .. }
+        | Op::Logaddexp { .. }
+        | Op::Neg { .. }
+        | Op::Abs { .. }
+        | Op::Sign { .. }
+        | Op::Square { .. }
+        | Op::Floor { .. }
+        | Op::Ceil { .. }
+        | Op::Round { .. }
+        | Op::Trunc { .. }
+        | Op::Frac { .. }
+        | Op::Clamp { .. }
+        | Op::Reciprocal { .. }
+        | Op::Rsqrt { .. }
+        | Op::Exp { .. }
+        | Op::Exp2 { .. }
+        | Op::Expm1 { .. }
+        | Op::Log { .. }
+        | Op::Log1p { .. }
+        | Op::Log2 { .. }
+        | Op::Log10 { .. }
+        | Op::Sqrt { .. }
+        | Op::Sin { .. }
+        | Op::Cos { .. }
+        | Op::Tan { .. }
+        | Op::Asin { .. }
+        | Op::Acos { .. }
+        | Op::Atan { .. }
+        | Op::Sinh { .. }
+        | Op::Cosh { .. }
+        | Op::Erf { .. }
+        | Op::Sigmoid { .. }
+        | Op::Tanh { .. }
+        | Op::Silu { .. }
+        | Op::Gelu { .. }
+        | Op::Relu { .. }
+        | Op::LeakyRelu { .. }
+        | Op::Elu { .. }
+        | Op::Softplus { .. }
+        | Op::Mish { .. }
+        | Op::LogSigmoid { .. }
+        | Op::Eq { .. }
+        | Op::Ne { .. }
+        | Op::Lt { .. }
+        | Op::Le { .. }
+        | Op::Gt { .. }
+        | Op::Ge { .. }
+        | Op::And { .. }
+        | Op::Or { .. }
+        | Op::Xor { .. }
+        | Op::Not { .. }
+        | Op::Isnan { .. }
+        | Op::Isinf { .. }
+        | Op::Isfinite { .. }
+        | Op::Select { .. }
+        | Op::Softmax { .. }
+        | Op::LogSoftmax { .. }
+        | Op::Sort { .. }
+        | Op::Cumsum { .. }
+        | Op::Cumprod { .. }
+        | Op::TopK { .. }
+        | Op::Sum { .. }
+        | Op::Mean { .. }
+        | Op::Prod { .. }
+        | Op::Any { .. }
+        | Op::All { .. }
+        | Op::Logsumexp { .. }
+        | Op::Norm { .. }
+        | Op::Var { .. }
+        | Op::Std { .. }
+        | Op::Matmul { .. }
+        | Op::Einsum { .. }
+        | Op::RmsNorm { .. }
+        | Op::LayerNorm { .. }
+        | Op::Rotary { .. }
+        | Op::CausalMask { .. }
+        | Op::CosineSimilarity { .. }
+        | Op::KlDiv { .. }
+        | Op::Tuple { .. }
+        | Op::Get { .. }
+        | Op::List { .. }
+        | Op::Length { .. } => false,
+    }
+}
