@@ -16,9 +16,9 @@
 //! # Masked keys
 //! A key that the mask hides is not there: its entry of the pattern is +0, and it adds nothing to z even if its value is NaN or infinite
 //! (PyTorch multiplies it by zero, and then a NaN in a later token poisons the earlier ones). Visible keys follow PyTorch: a NaN or +inf
-//! score, or nothing but -inf, make the row NaN; a visible weight of zero times an infinite value is NaN. A *written* pattern counts as it
-//! is, at masked keys too, except that a zero there adds nothing. Since a row that looks ahead this way is no longer causal,
-//! [`Attention::beyond_mask`] finds such entries for who must refuse them. A query that sees no key at all has z = 0.
+//! score, or nothing but -inf, make the row NaN, hidden keys included; a visible weight of zero times an infinite value is NaN. A
+//! *written* pattern counts as it is, at masked keys too, except that a zero there adds nothing. Since a row that looks ahead this way
+//! is no longer causal, [`Attention::beyond_mask`] finds such entries for who must refuse them. A query that sees no key at all has z = 0.
 
 mod kernel;
 mod lanes;

@@ -269,10 +269,10 @@ fn masked_keys_are_not_there_and_visible_ones_follow_ieee() {
     scores[of(6, 0)..=of(6, 6)].fill(f32::NEG_INFINITY);
     case.at.pattern(&row, &mut scores).unwrap();
     let line = |query: usize| &scores[of(query, 0)..][..20];
-    assert!(line(3)[..4].iter().all(|p| p.is_nan()) && bits(&line(3)[4..]).iter().all(|p| *p == 0));
+    assert!(line(3).iter().all(|p| p.is_nan()));
     assert_eq!(bits(line(4)), bits(&case.pattern(&row)[of(4, 0)..][..20]));
     assert!(line(5)[0] == 0.0 && (line(5)[1..6].iter().sum::<f32>() - 1.0).abs() < 1e-6);
-    assert!(line(6)[..7].iter().all(|p| p.is_nan()) && bits(&line(6)[7..]).iter().all(|p| *p == 0));
+    assert!(line(6).iter().all(|p| p.is_nan()));
 }
 
 #[test]
