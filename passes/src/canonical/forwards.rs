@@ -141,10 +141,20 @@ fn same_value(spec: &ModelSpec, hook: HookId, written: impl Fn(HookId) -> bool) 
     }
 }
 
+/// Whether a forward has no other writes than those that are known of it: a parameter of a body, or what comes out of a loop,
+/// may have been written anywhere.
+fn all_writes_are_known(b: &mut Builder<'_, '_>, forward: NodeId) -> Option<bool> {
+    let base = NodeId::new(b.forward(forward)?.base);
+    Some(matches!(b.op(base), Op::Forward { .. } | Op::Extend {}))
+}
+
 fn read_of_same(b: &mut Builder<'_, '_>, site: &Site<'_>) -> Option<Rewrite> {
     let Op::Read { hook } = site.op else { return None };
     let forward = site.operands[0];
     let at = b.hook(forward, hook)?;
+    if !all_writes_are_known(b, forward)? {
+        return None;
+    }
     let (_, spec) = b.model_of(forward)?;
     let writes = &b.forward(forward)?.writes;
     let first = same_value(spec, at, |hook| writes.contains_key(&hook));
@@ -177,8 +187,9 @@ fn is_read(b: &mut Builder<'_, '_>, value: NodeId, forward: &ForwardValue, hook:
     let (name, source) = (name.clone(), b.operands(value)[0]);
     let read = b.hook(source, &name)?;
     let of = b.forward(source)?.clone();
+    let known = all_writes_are_known(b, source)?;
     let (_, spec) = b.model_of(source)?;
-    let same = read == hook || read == same_value(spec, hook, |hook| forward.writes.contains_key(&hook));
+    let same = read == hook || known && read == same_value(spec, hook, |hook| forward.writes.contains_key(&hook));
     let set = [&of, forward].iter().any(|forward| forward.writes.contains_key(&read));
     if of.base != forward.base || !same || set {
         return Some(false);
@@ -213,6 +224,9 @@ fn apply_to_own_input(b: &mut Builder<'_, '_>, site: &Site<'_>) -> Option<Rewrit
     let hook = b.hook(forward, &hook)?;
     let (name, spec) = b.model_of(forward)?;
     let module = spec.module(module).ok().filter(|_| name == model)?;
+    if !all_writes_are_known(b, forward)? {
+        return None;
+    }
     // Positions count from 0 in an applied module.
     let Type::Forward(ty) = b.ty(forward) else { return None };
     if ty.past.as_known() != Some(0) {
