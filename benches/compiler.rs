@@ -95,5 +95,25 @@ fn seventy_billion() -> Model {
     model.unwrap_or_else(|error| panic!("{error}"))
 }
 
-criterion_group!(benches, compiler, heads);
+/// The session of two traces that the project began with, on the same handle.
+fn session(c: &mut Criterion) {
+    let text_form = r#"graph @session models { m: "m" } {
+      %a = forward([[791, 469, 3168, 301, 22703, 374, 304, 279, 3363, 315]]) {model: m}
+      save argmax(read(%a) {hook: "lm_head.output"}) {dim: -1} as "t1"
+      %h = slice(read(%a) {hook: "model.layers.79.output"}) {dim: 1, start: -1}
+      %b = forward([[75804, 34211, 28573, 374, 304, 279, 3363, 315]]) {model: m}
+      %w = write(%b, update(read(%b) {hook: "model.layers.1.output"}, %h) {dim: 1, start: -1}) {hook: "model.layers.1.output"}
+      save argmax(read(%w) {hook: "lm_head.output"}) {dim: -1} as "t2"
+    }"#;
+    let models = BTreeMap::from([(Name::from("m"), seventy_billion())]);
+    let whole = || {
+        let graph = text::parse(text_form).into_result().expect("it is right");
+        let checked = irc::run::check(graph, &models).expect("it is right");
+        let optimized = optimize(&checked, &Default::default()).expect("it verifies");
+        schedule(&optimized.program, &Default::default())
+    };
+    c.bench_function("a session of two traces/parse to schedule", |b| b.iter(|| black_box(whole())));
+}
+
+criterion_group!(benches, compiler, heads, session);
 criterion_main!(benches);

@@ -479,6 +479,38 @@ fn prompts_are_shown_as_tokens() {
     folder.irc(&["tokens", "nothing", "x"]).ends_with(3);
 }
 
+/// What is planned is what then runs, in words, as JSON and as a page.
+#[test]
+fn plans_are_explained() {
+    let folder = Folder::new("explain");
+    let patch = folder.file("patch.ig", PATCH);
+    let words = folder.irc(&["explain", &patch]).ends_with(0);
+    for part in ["2 forwards", "as written", "planned", "layers.1 after attention", "optimizer"] {
+        assert!(words.out.contains(part), "{part} is missing:\n{}", words.out);
+    }
+    assert!(!words.out.contains("measured"), "it did not run");
+    let page = folder.0.join("page.html").display().to_string();
+    let json = folder.irc(&["explain", &patch, "--analyze", "--json", "--html", &page]).ends_with(0).json();
+    let (planned, written, report) = (&json["planned"], &json["as_written"], &json["report"]);
+    for (of_plan, of_run) in [("bytes_in", "bytes_in"), ("bytes_out", "bytes_out"), ("calls", "engine_calls"), ("tokens", "token_stages")] {
+        assert_eq!(planned[of_plan], report[of_run], "{of_plan}");
+        assert!(planned[of_plan].as_u64().unwrap() > 0, "{of_plan}");
+    }
+    assert!(planned["matrix_flops"].as_u64().unwrap() < written["matrix_flops"].as_u64().unwrap());
+    assert!(json["stages"].as_array().unwrap().iter().all(|stage| stage["actual"]["calls"] == stage["planned"]["calls"]));
+    assert!(json["optimizer"]["counters"]["nodes interned"].as_u64().unwrap() > 0);
+    assert_eq!(json["after"], folder.irc(&["opt", &patch, "--json"]).ends_with(0).json()["program"]);
+    let written = folder.irc(&["explain", &patch, "--json", "--no-optimize"]).ends_with(0).json();
+    assert!(written["optimizer"].is_null() && written["after"].is_null());
+
+    // The page needs nothing but itself, and has the same numbers in it.
+    let page = fs::read_to_string(&page).unwrap();
+    assert!(page.contains("<svg") && !page.contains("src=") && !page.contains("href="), "it loads nothing");
+    let data = page.split("const data = ").nth(1).and_then(|rest| rest.split(";\n").next()).unwrap();
+    let data: Json = serde_json::from_str(&data.replace("<\\/", "</")).unwrap();
+    assert_eq!(&data["planned"], planned);
+}
+
 #[test]
 fn codes_are_explained() {
     let folder = Folder::new("explain");

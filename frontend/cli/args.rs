@@ -526,6 +526,9 @@ pub(super) struct ReduceArgs {
 pub(super) struct ExplainProgramArgs {
     #[command(flatten)]
     pub(super) program: ProgramArgs,
+    /// Plan the program as it is written, without the optimizer
+    #[arg(long)]
+    pub(super) no_optimize: bool,
     /// Run it, and set what was measured beside what is planned
     #[arg(long)]
     pub(super) analyze: bool,
@@ -650,6 +653,7 @@ The JSON object of `--json`:
   report       as of `irc run`, or null
   before       the program, as text
   after        what the optimizer made of it, or null
+  optimizer    {fired, firings, missed, limits, counters, proofs}, or null
   diagnostics  warnings";
 
 const OPT_HELP: &str = "\

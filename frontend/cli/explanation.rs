@@ -7,13 +7,15 @@ use irc_backends::ort::{Ort, runtime::Runtime};
 use irc_backends::{Report, execute::Driven, host::Functions, rten::Rten};
 use irc_ir::{
     code::Code,
-    diagnostic::{Diagnostic, Diagnostics, Span},
+    diagnostic::{Diagnostic, Diagnostics, Source, Span},
     text,
     verify::Verified,
 };
 use irc_passes::{
     cost::Work,
     explain::{Explanation, StageLine, explain},
+    optimize::{Optimized, optimize},
+    rule::Options,
 };
 use serde_json::{Value as Json, json};
 
@@ -22,6 +24,7 @@ use super::{
     chart::bar,
     failure::{Failure, Outcome, to_json},
     interrupt,
+    opt::{nodes, record_json, summary},
     program::Program,
     run::report_json,
     terminal::{Terminal, bytes, columns, count, quantity, thousands, time},
@@ -32,6 +35,9 @@ use irc_backends::{Backend, cancel::Cancel};
 /// The page, without what it is about.
 const PAGE: &str = include_str!("explanation/page.html");
 
+/// Lines about the optimizer.
+const MOST_SAID: usize = 12;
+
 /// Stages that are listed one by one; of more, the first and the last of them.
 const MOST_LISTED: usize = 120;
 
@@ -40,17 +46,20 @@ pub(super) fn explanation(args: &ExplainProgramArgs, terminal: &Terminal) -> Out
     let program = Program::open(&args.program, terminal)?;
     let before = program.verify().map_err(|errors| Failure::in_source(errors, &program.source))?;
     let warnings = warn(&before, &program, terminal);
-    // The optimizer has its place here: what it makes of `before` is planned and run.
-    let after: Option<Verified> = None;
-    let verified = after.as_ref().unwrap_or(&before);
+    let optimized = match args.no_optimize {
+        true => None,
+        false => Some(optimize(&before, &Options::default()).map_err(|errors| Failure::in_source(errors, &program.source))?),
+    };
+    let verified = optimized.as_ref().map_or(&before, |optimized| &optimized.program);
     let target = engine.target();
-    let explanation = explain(verified, &target).map_err(|error| Failure::in_source(error, &program.source))?;
+    let explanation = explain(verified, &before, &target).map_err(|error| Failure::in_source(error, &program.source))?;
     let report = args.analyze.then(|| run(&engine, &program, verified, terminal)).transpose()?;
     let view = View {
         name: &before.graph().name,
         engine: engine.name(),
         before: &before,
-        after: after.as_ref(),
+        optimized: optimized.as_ref(),
+        source: &program.source,
         explanation: &explanation,
         report: report.as_ref(),
     };
@@ -113,8 +122,9 @@ struct View<'a> {
     name: &'a str,
     engine: &'a str,
     before: &'a Verified,
-    /// What the optimizer made of it, if it did.
-    after: Option<&'a Verified>,
+    /// What the optimizer made of it, if it was asked.
+    optimized: Option<&'a Optimized>,
+    source: &'a Source,
     explanation: &'a Explanation,
     report: Option<&'a Report>,
 }
@@ -177,6 +187,16 @@ impl View<'_> {
             lines.push(("batched", format!("up to {} and {tokens} travel as one flat batch", count(shared.most_lanes, "lane"))));
         }
         text += "\n";
+        if let Some(Optimized { program, record }) = self.optimized {
+            let sizes = [self.before.graph(), program.graph()].map(nodes);
+            let mut said = summary(record, sizes, self.source, false);
+            said.truncate(said.trim_end().len());
+            lines.extend(said.lines().take(MOST_SAID).map(|line| ("optimizer", line.to_owned())));
+            let more = said.lines().count().saturating_sub(MOST_SAID);
+            if more > 0 {
+                lines.push(("optimizer", format!("and {} more: `irc opt` has all", count(more, "line"))));
+            }
+        }
         let rows: Vec<[String; 2]> = lines.into_iter().map(|(what, how)| [what.to_owned(), how]).collect();
         text += &columns(&rows);
         text += "\n";
@@ -317,7 +337,8 @@ impl View<'_> {
             "stages": stages,
             "report": self.report.map(report_json),
             "before": text::print(self.before.graph(), Some(self.before.types())),
-            "after": self.after.map(|after| text::print(after.graph(), Some(after.types()))),
+            "after": self.optimized.map(|optimized| text::print(optimized.program.graph(), Some(optimized.program.types()))),
+            "optimizer": self.optimized.map(|optimized| record_json(&optimized.record, self.source)),
             "diagnostics": warnings,
         })
     }

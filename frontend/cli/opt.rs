@@ -76,7 +76,7 @@ fn print(program: &Verified) -> String {
 }
 
 /// The number of nodes, those in the bodies of loops included.
-fn nodes(graph: &Graph) -> usize {
+pub(super) fn nodes(graph: &Graph) -> usize {
     graph.len() + graph.bodies().map(|(_, body)| nodes(body.graph())).sum::<usize>()
 }
 
@@ -125,7 +125,8 @@ fn place(span: &Span, source: &Source) -> String {
     }
 }
 
-fn summary(record: &Record, [before, after]: [usize; 2], source: &Source, stats: bool) -> String {
+/// What happened, line by line.
+pub(super) fn summary(record: &Record, [before, after]: [usize; 2], source: &Source, stats: bool) -> String {
     let mut text = format!("{} became {}\n", count(before, "node"), thousands(after));
     let fired: Vec<String> = record.fired.iter().map(|(rule, times)| format!("{rule} {times}")).collect();
     if !fired.is_empty() {
@@ -149,7 +150,7 @@ fn summary(record: &Record, [before, after]: [usize; 2], source: &Source, stats:
     text
 }
 
-fn record_json(record: &Record, source: &Source) -> Json {
+pub(super) fn record_json(record: &Record, source: &Source) -> Json {
     let firing = |firing: &Firing| json!({ "rule": firing.rule, "span": span_json(&firing.span, source), "why_not": firing.why_not });
     json!({
         "fired": record.fired,

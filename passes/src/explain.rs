@@ -92,15 +92,15 @@ pub struct Shared {
     pub most_tokens: usize,
 }
 
-/// Explains the plan of a program for a target.
+/// Explains the plan of a program for a target. `written` is what the optimizer made it of, or the program itself.
 ///
 /// # Errors
 /// E4005 if it cannot be scheduled.
-pub fn explain(program: &Verified, target: &Target) -> Result<Explanation, Diagnostic> {
+pub fn explain(program: &Verified, written: &Verified, target: &Target) -> Result<Explanation, Diagnostic> {
     let planned_schedule = schedule(program, target)?;
     let planned = cost(program, &planned_schedule, target);
     let plain = Target { strategy: Strategy::AS_WRITTEN, ..*target };
-    let as_written = cost(program, &schedule(program, &plain)?, &plain);
+    let as_written = cost(written, &schedule(written, &plain)?, &plain);
     let schedule = planned_schedule;
     let mut stages = vec![];
     let mut host: (usize, StepCost) = Default::default();
@@ -133,7 +133,7 @@ pub fn explain(program: &Verified, target: &Target) -> Result<Explanation, Diagn
         }
     }
     let mut dropped = Dropped {
-        dead_nodes: program.graph().live().iter().filter(|live| !**live).count(),
+        dead_nodes: written.graph().live().iter().filter(|live| !**live).count(),
         stages: usize::try_from(as_written.total.stages).unwrap_or(usize::MAX).saturating_sub(schedule.stages_run),
         ..Dropped::default()
     };

@@ -112,7 +112,7 @@ pub fn schedule(program: &Verified, target: &Target) -> Result<Schedule, Diagnos
     demand.settle();
     demand.prune();
     let mut results = vec![None; program.graph().effects.len()];
-    for &value in &demand.wanted {
+    for value in demand.wanted() {
         if let Op::EffectResult { entry } = program.graph().node(value).op
             && let Some(result) = usize::try_from(entry).ok().and_then(|entry| results.get_mut(entry))
         {

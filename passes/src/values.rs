@@ -106,7 +106,8 @@ struct Numbering<'a> {
 /// different values.
 pub(crate) fn number(program: &Verified, live: &[bool], share: bool) -> Values {
     let values = Values { of: vec![], hooks: HashMap::new(), windows: HashMap::new(), bases: vec![] };
-    let (forward_of, base_ids, known, shown) = Default::default();
+    let (forward_of, base_ids, shown) = Default::default();
+    let known = HashMap::with_capacity(program.graph().len());
     let mut numbering = Numbering { program, values, share, forward_of, base_ids, known, shown };
     for (id, node) in program.graph().nodes() {
         let value = if live[id.index()] { numbering.value_of(id, &node.op, &node.operands) } else { id };

@@ -75,8 +75,8 @@ pub(super) struct Demand<'a> {
     /// By lane and stage, the place of the task plus one.
     places: Vec<Vec<u32>>,
     known: HashMap<NeedsKey, Rc<Needs>>,
-    /// Host values that are needed.
-    pub(super) wanted: BTreeSet<NodeId>,
+    /// By node, whether its value is needed.
+    is_wanted: Vec<bool>,
     pub(super) joins: Vec<Joined>,
     queue: Vec<NodeId>,
     /// Tasks that have to be settled, by stage, and the last stage that has some.
@@ -115,7 +115,7 @@ impl<'a> Demand<'a> {
             tasks: vec![],
             places,
             known: HashMap::new(),
-            wanted: BTreeSet::new(),
+            is_wanted: vec![false; program.graph().len()],
             joins: vec![],
             queue: vec![],
             unsettled: vec![],
@@ -131,9 +131,14 @@ impl<'a> Demand<'a> {
     /// Asks for a value of the program.
     pub(super) fn want(&mut self, value: NodeId) {
         let value = self.values.of[value.index()];
-        if self.wanted.insert(value) {
+        if !std::mem::replace(&mut self.is_wanted[value.index()], true) {
             self.queue.push(value);
         }
+    }
+
+    /// The values of the program that are needed.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = NodeId> {
+        self.is_wanted.iter().enumerate().filter(|(_, wanted)| **wanted).map(|(at, _)| NodeId::new(at))
     }
 
     /// Finds all that follows from what was asked for.

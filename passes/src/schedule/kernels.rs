@@ -16,6 +16,9 @@ const LARGE: usize = 1 << 14;
 /// Puts operations together where one after the other works element by element on as many elements, and nothing else uses what
 /// is between them. Each chain runs where its last operation stood.
 pub(super) fn fuse(program: &Verified, values: &[NodeId], lanes: &[Lane], steps: Vec<Step>) -> Vec<Step> {
+    if !steps.iter().any(|step| matches!(step, Step::Host(id) if elements(program, *id).is_some())) {
+        return steps;
+    }
     let graph = program.graph();
     let uses = uses(program, values, lanes, &steps);
     // For each operation, the one that it has become a part of, and for each of these its operations.

@@ -101,7 +101,7 @@ impl<'a> Order<'a> {
             edges.push((item, self.value_item(join.value) as u32));
         }
         self.waits = vec![0; items];
-        for &value in &demand.wanted {
+        for value in demand.wanted() {
             let item = self.value_item(value);
             // The result of an effect waits for the effect.
             self.waits[item] += u32::from(self.of_effect(value));
@@ -128,7 +128,7 @@ impl<'a> Order<'a> {
 
     /// The steps in their order, and the lanes that they are about.
     pub(super) fn run(mut self) -> (Vec<Step>, Vec<Lane>) {
-        let values: Vec<Item> = self.demand.wanted.iter().map(|value| self.value_item(*value)).collect();
+        let values: Vec<Item> = self.demand.wanted().map(|value| self.value_item(value)).collect();
         let tasks = 0..self.demand.tasks.len();
         let free: Vec<Item> = tasks.chain(values).filter(|item| self.waits[*item] == 0).collect();
         free.into_iter().for_each(|item| self.release(item));
