@@ -11,24 +11,28 @@ use irc::{
 
 use crate::{
     agreement::Found,
-    measure::{Time, whole_task},
+    measure::{Time, task_as_recorded, whole_task},
     tasks::{Lab, Task},
 };
 
 /// Longer tasks run once.
 const LONG_MS: f64 = 3_000.0;
 
-fn strategies() -> Vec<(&'static str, Strategy)> {
+/// A name, what the schedule may do, and whether the optimizer comes before it. The optimizer makes equal forwards one, so that it
+/// is left out where the schedule is not to.
+fn strategies() -> Vec<(&'static str, Strategy, bool)> {
     let all = Strategy::default();
     vec![
-        ("everything", all),
-        ("without live", Strategy { live: false, ..all }),
-        ("without share", Strategy { share: false, ..all }),
-        ("without prefixes", Strategy { prefixes: false, ..all }),
-        ("without cone", Strategy { cone: false, ..all }),
-        ("without positions", Strategy { positions: false, ..all }),
-        ("without batch", Strategy { batch: false, ..all }),
-        ("as written", Strategy::AS_WRITTEN),
+        ("everything", all, true),
+        ("without optimizer", all, false),
+        ("without live", Strategy { live: false, ..all }, true),
+        ("without share", Strategy { share: false, ..all }, false),
+        ("without prefixes", Strategy { prefixes: false, ..all }, true),
+        ("without cone", Strategy { cone: false, ..all }, true),
+        ("without positions", Strategy { positions: false, ..all }, true),
+        ("without batch", Strategy { batch: false, ..all }, true),
+        ("without fuse", Strategy { fuse: false, ..all }, true),
+        ("as written", Strategy::AS_WRITTEN, false),
     ]
 }
 
@@ -43,11 +47,11 @@ struct Cell {
 pub(crate) fn measure(tasks: &[&Task], lab: &Lab, rounds: usize) {
     let mut tables: Vec<Vec<Cell>> = tasks.iter().map(|_| vec![]).collect();
     let strategies = strategies();
-    for (name, strategy) in &strategies {
+    for (name, strategy, optimized) in &strategies {
         eprintln!("{name} …");
         let backend = Driven::new(Rten::new(None)).with_strategy(*strategy);
         for (task, table) in tasks.iter().zip(&mut tables) {
-            table.push(cell(task, lab, &backend, rounds));
+            table.push(cell(task, lab, &backend, *optimized, rounds));
         }
     }
     for (task, table) in tasks.iter().zip(&tables) {
@@ -57,7 +61,7 @@ pub(crate) fn measure(tasks: &[&Task], lab: &Lab, rounds: usize) {
             "", "least cpu", "wall", "times", "token-stages", "calls", "engine", "attention"
         );
         let whole = &table[0];
-        for ((name, _), Cell { least, report, found }) in strategies.iter().zip(table) {
+        for ((name, ..), Cell { least, report, found }) in strategies.iter().zip(table) {
             let same = if *found == whole.found { "yes" } else { "NO" };
             println!(
                 "  {name:<18} {:>9.1} {:>9.1} {:>8.2} {:>13} {:>8} {:>10.1} {:>10.1}   {same}",
@@ -74,13 +78,14 @@ pub(crate) fn measure(tasks: &[&Task], lab: &Lab, rounds: usize) {
     }
 }
 
-fn cell(task: &Task, lab: &Lab, backend: &Driven, rounds: usize) -> Cell {
-    let (results, first) = whole_task(task, lab, backend);
+fn cell(task: &Task, lab: &Lab, backend: &Driven, optimized: bool, rounds: usize) -> Cell {
+    let run = || if optimized { whole_task(task, lab, backend) } else { task_as_recorded(task, lab, backend) };
+    let (results, first) = run();
     let found = Found::of(&results, task.answer);
     let mut least = first;
     let mut report = results.report().clone();
     for _ in 0..if first.cpu > LONG_MS { 0 } else { rounds } {
-        let (results, time) = whole_task(task, lab, backend);
+        let (results, time) = run();
         if time.cpu < least.cpu {
             (least, report) = (time, results.report().clone());
         }

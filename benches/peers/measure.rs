@@ -3,7 +3,10 @@
 use std::{path::Path, time::Instant};
 
 use cpu_time::ProcessTime;
-use irc::{backends::execute::Driven, prelude::*};
+use irc::{
+    backends::{execute::Driven, host::Functions},
+    prelude::*,
+};
 
 use crate::{
     agreement::{self, Found},
@@ -32,6 +35,12 @@ impl Time {
 /// A task from the first line that a person writes to the results: traces, checks, schedule, run.
 pub(crate) fn whole_task(task: &Task, lab: &Lab, backend: &Driven) -> (Results, Time) {
     let (results, time) = Time::of(|| (task.write)(lab).run_on(backend, &mut |_| {}));
+    (results.expect("the program runs"), time)
+}
+
+/// The same without the optimizer.
+pub(crate) fn task_as_recorded(task: &Task, lab: &Lab, backend: &Driven) -> (Results, Time) {
+    let (results, time) = Time::of(|| (task.write)(lab).run_as_recorded(backend, &mut Functions::new(|_| {})));
     (results.expect("the program runs"), time)
 }
 

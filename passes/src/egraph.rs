@@ -22,6 +22,8 @@ mod proof;
 mod rules;
 mod saturate;
 
+pub(crate) use cost::is_elementwise;
+
 use std::collections::HashMap;
 
 use irc_ir::{

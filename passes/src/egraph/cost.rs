@@ -78,6 +78,11 @@ pub(super) const fn work(kind: OpKind) -> Work {
     }
 }
 
+/// Whether each element of the result follows from the operands' elements at its place, after broadcasting, alone.
+pub(crate) const fn is_elementwise(op: &Op) -> bool {
+    matches!(work(op.kind()), Work::Elementwise(_))
+}
+
 /// What an operation costs on operands of these types.
 pub(super) fn cost(op: &Op, operands: &[&Type], result: &Type) -> i64 {
     let read = || operands.iter().fold(0i64, |sum, ty| sum.saturating_add(bytes(ty)));

@@ -10,6 +10,8 @@ use irc_ir::{
     verify::Verified,
 };
 
+use crate::egraph::is_elementwise;
+
 /// Elements from which on it is worth it.
 const LARGE: usize = 1 << 14;
 
@@ -64,7 +66,7 @@ fn elements(program: &Verified, id: NodeId) -> Option<usize> {
         let Type::Tensor(other) = program.ty(*operand) else { return false };
         other.shape == ty.shape || other.shape.iter().all(|dim| dim.as_usize() == Some(1))
     };
-    let fits = count >= LARGE && node.op.is_elementwise() && node.operands.iter().all(cut);
+    let fits = count >= LARGE && is_elementwise(&node.op) && node.operands.iter().all(cut);
     fits.then_some(count)
 }
 
