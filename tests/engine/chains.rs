@@ -13,7 +13,6 @@ use irc::{
         },
     },
     ir::{
-        eval::Value,
         graph::NodeId,
         model::{ModelBuilder, ModelSpec},
         op::Op,
@@ -55,15 +54,7 @@ pub fn program(seed: u64) -> Chains {
 /// the operands in an instruction, so that these count as one.
 pub fn same_bits(found: &Outcome, expected: &Outcome) -> Result<(), String> {
     for ((name, found), (_, expected)) in found.saves.iter().zip(&expected.saves) {
-        let floats = |value: &Value| value.as_tensor().and_then(|tensor| Some((tensor.shape().to_vec(), tensor.values::<f32>()?.to_vec())));
-        let same = match (floats(found), floats(expected)) {
-            (Some((shape, found)), Some((other, expected))) => {
-                let mut pairs = found.iter().zip(&expected);
-                shape == other && pairs.all(|(a, b)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan())
-            }
-            _ => found.same_bits(expected),
-        };
-        if !same {
+        if !found.same_numbers(expected) {
             return Err(format!("`{name}` is {found:?}, not {expected:?}"));
         }
     }
