@@ -129,6 +129,7 @@ static CAT: Rule = rule(
       %x = call(0) {name: "any", returns: tensor<3x5x4xf32>}
       %y = call(1) {name: "any", returns: tensor<3x2x4xf64>}
       save slice(cat(%x, %y, %x) {dim: 1}) {dim: 1, start: 3, end: 7} as "across"
+      save slice(cat(%x, neg(%x), %y) {dim: 1}) {dim: 1, start: 3, end: 7} as "without what it was promoted for"
       save index(cat(%x, %y) {dim: 1}) {dim: 2, index: 0} as "other dimension"
       save slice(stack(%x, %x, neg(%x)) {dim: 1}) {dim: 1, start: 1} as "stack"
     }"#,
@@ -373,6 +374,17 @@ impl Plan {
         };
         if let Some(kept) = kept {
             return kept;
+        }
+        if let (Spread::Cat { .. } | Spread::Stack { .. }, Some(dtype)) = (spread, dtype)
+            && on.len() < node.operands.len()
+        {
+            // What is left out may be what the others were promoted for.
+            for operand in &mut on {
+                let own = scope.builder.ty(*operand).as_tensor().map(|ty| ty.dtype);
+                if own != Some(dtype) {
+                    *operand = self.made(scope, Op::Cast { dtype }, &[*operand]);
+                }
+            }
         }
         let op = spread.op(&node.op, region);
         match ty {

@@ -5,7 +5,7 @@
 
 use irc_ir::{
     diagnostic::Diagnostics,
-    graph::Graph,
+    graph::{Effect, EffectKind, Graph, NodeId},
     verify::{Limits, Verified, verify_within},
 };
 
@@ -65,7 +65,18 @@ pub fn optimize_watched(program: &Verified, options: &Options, watch: &mut dyn F
         }
         watch(Pass::EGraph, &current);
     }
+    debug_assert!(shows_the_same_types(program, &current), "what is saved has the type that it had");
     Ok(Optimized { program: current, record: work.record })
+}
+
+/// Whether what a program saves and logs has the element types that it had.
+fn shows_the_same_types(before: &Verified, after: &Verified) -> bool {
+    let shown = |program: &Verified| {
+        let shows = |effect: &&Effect| matches!(effect.kind, EffectKind::Save { .. } | EffectKind::Log { .. });
+        let ids: Vec<NodeId> = program.graph().effects.iter().filter(shows).flat_map(|effect| effect.operands.clone()).collect();
+        ids.into_iter().map(|id| program.ty(id).as_tensor().map(|ty| (ty.dtype, ty.rank()))).collect::<Vec<_>>()
+    };
+    shown(before) == shown(after)
 }
 
 /// How often any rule fired.
@@ -75,5 +86,12 @@ fn fired(record: &Record) -> u64 {
 
 /// The result of a pass, which may have more nodes than its program was allowed to have.
 fn checked(graph: Graph, program: &Verified) -> Result<Verified, Diagnostics> {
-    verify_within(graph, program.models(), Limits { nodes: usize::MAX, ..Limits::default() })
+    verify_within(graph, program.models(), Limits { nodes: usize::MAX, ..Limits::default() }).map_err(|errors| {
+        let blamed = errors.0.into_iter().map(|error| {
+            error
+                .note("this is a mistake of the optimizer, not of the program")
+                .help("`--no-optimize` runs the program as it is written, and `irc opt --disable-rule` tells which rule it is")
+        });
+        Diagnostics(blamed.collect())
+    })
 }
