@@ -74,6 +74,15 @@ pub(super) fn hoisted(b: &mut Builder<'_, '_>, trip: i64, body: &Graph, types: &
     (body_of(new), operands)
 }
 
+/// Whether a type names no size, in lists neither: outside of the body, a size may be another one or known.
+fn is_sized(ty: &Type) -> bool {
+    match ty {
+        Type::List(of) => is_sized(of),
+        Type::Tuple(parts) => parts.iter().all(is_sized),
+        Type::Tensor(_) | Type::Forward(_) | Type::Str | Type::Opaque => ty.symbols().is_empty(),
+    }
+}
+
 /// What can be computed before the loop and is used by what cannot.
 fn frontier(body: &Graph, types: &[Type], params: usize) -> Vec<NodeId> {
     let carried = body.results.len();
@@ -89,7 +98,7 @@ fn frontier(body: &Graph, types: &[Type], params: usize) -> Vec<NodeId> {
             Op::EffectResult { .. } => false,
             op => {
                 node.operands.iter().all(|operand| invariant[operand.index()])
-                    && types[id.index()].symbols().is_empty()
+                    && is_sized(&types[id.index()])
                     && op.symbols().is_empty()
                     && certain[id.index()]
                     && (pure || !fails(body, id))
