@@ -463,10 +463,14 @@ impl Needs {
     }
 }
 
-/// Multiplications and additions of a node for one token.
+/// Multiplications and additions of a node for one token, of matrix products alone ([`ModelSpec::flops`] for numbers).
 fn flops(spec: &ModelSpec, node: NodeId) -> u64 {
-    let one = |symbol: &str| matches!(symbol, "B" | "T").then(|| 1.into());
-    spec.flops(node).substitute(&one).as_known().and_then(|flops| u64::try_from(flops).ok()).unwrap_or(0)
+    let of = spec.graph().node(node);
+    let (Op::Matmul {}, Some(&left)) = (&of.op, of.operands.first()) else { return 0 };
+    // Sizes with names are those of batch and tokens.
+    let sizes = |node: NodeId| spec.node_type(node).as_tensor().map(|ty| ty.shape.iter().map(|dim| dim.as_usize().unwrap_or(1) as u64));
+    let (Some(made), Some(mut inner)) = (sizes(node), sizes(left)) else { return 0 };
+    2 * made.product::<u64>() * inner.next_back().unwrap_or(1)
 }
 
 /// The keys that queries at some positions look at.
