@@ -355,11 +355,8 @@ impl safetensors::View for Stored {
 
 /// An event in one line, as a person reads it.
 pub fn describe(event: &Event) -> String {
-    let Event::Log { label, value } = event;
-    match label {
-        Some(label) => format!("{label}: {}", Shown(value)),
-        None => Shown(value).to_string(),
-    }
+    let value = Shown(event.value());
+    event.label().map_or_else(|| value.to_string(), |label| format!("{label}: {value}"))
 }
 
 /// A value as a person reads it: type and first elements.

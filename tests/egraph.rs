@@ -177,7 +177,7 @@ fn rules_keep_to_their_conditions() {
 fn shown(program: &Verified, handles: &Handles) -> Vec<(String, Value)> {
     let events = Arc::new(Mutex::new(vec![]));
     let log = events.clone();
-    let mut host = Functions::new(move |Event::Log { label, value }| log.lock().unwrap().push((format!("{label:?}"), value)));
+    let mut host = Functions::new(move |event: Event| log.lock().unwrap().push((format!("{:?}", event.label()), event.value().clone())));
     for (effects, names) in random::FUNCTIONS.iter().enumerate() {
         for name in *names {
             let events = events.clone();

@@ -76,19 +76,31 @@ pub struct Row {
     pub keys: Vec<Range<usize>>,
 }
 
+/// A flat tensor in several buffers, one after the other, each of whole tokens: keys and values of a past stay where they are.
+pub type Buffers<'a> = &'a [&'a [f32]];
+
 impl Row {
     /// The number of keys.
     pub fn key_count(&self) -> usize {
         self.keys.iter().map(ExactSizeIterator::len).sum()
     }
 
-    /// The flat tokens of the keys at `positions`.
-    fn expand_keys(&self, positions: Range<usize>, tokens: &mut Vec<usize>) {
-        tokens.clear();
+    /// Where the tokens of the keys at `positions` are, each `width` floats; the buffers have them all.
+    fn lines(&self, positions: Range<usize>, buffers: Buffers<'_>, width: usize, lines: &mut Vec<*const f32>) {
+        lines.clear();
         let mut before = 0;
         for range in &self.keys {
             let wanted = |position: usize| range.start + position.clamp(before, before + range.len()) - before;
-            tokens.extend(wanted(positions.start)..wanted(positions.end));
+            let (mut start, end) = (wanted(positions.start), wanted(positions.end));
+            let mut first = 0;
+            for buffer in buffers {
+                let tokens = buffer.len() / width;
+                while start < end && start < first + tokens {
+                    lines.push(buffer[(start - first) * width..].as_ptr());
+                    start += 1;
+                }
+                first += tokens;
+            }
             before += range.len();
         }
     }
@@ -211,19 +223,19 @@ impl Attention {
     }
 
     /// z [tokens of q, heads * head_dim] of all rows. Tokens of `z` that are no row's query keep what they hold.
-    pub fn attend(&self, q: &[f32], k: &[f32], v: &[f32], rows: &[Row], z: &mut [f32]) -> Result<(), AttentionError> {
+    pub fn attend(&self, q: &[f32], k: Buffers<'_>, v: Buffers<'_>, rows: &[Row], z: &mut [f32]) -> Result<(), AttentionError> {
         let tokens = self.tokens("q", q.len(), self.heads.heads)?;
-        let key_tokens = self.tokens("k", k.len(), self.heads.kv_heads)?;
-        length("v", v.len(), k.len())?;
+        let key_tokens = self.tokens_of_all("k", k)?;
+        length("v", self.tokens_of_all("v", v)?, key_tokens)?;
         length("z", z.len(), q.len())?;
         self.check_rows(rows, Some(tokens), Some(key_tokens))?;
         self.run(rows, &Work::Attend { q, k, v, z: z.as_mut_ptr() })
     }
 
     /// The scaled scores of one row before the mask, [heads, queries, keys]: all keys, hidden ones too.
-    pub fn scores(&self, q: &[f32], k: &[f32], row: &Row, out: &mut [f32]) -> Result<(), AttentionError> {
+    pub fn scores(&self, q: &[f32], k: Buffers<'_>, row: &Row, out: &mut [f32]) -> Result<(), AttentionError> {
         let tokens = self.tokens("q", q.len(), self.heads.heads)?;
-        let key_tokens = self.tokens("k", k.len(), self.heads.kv_heads)?;
+        let key_tokens = self.tokens_of_all("k", k)?;
         self.check_rows(std::slice::from_ref(row), Some(tokens), Some(key_tokens))?;
         length("out", out.len(), self.square(row))?;
         self.run(std::slice::from_ref(row), &Work::Scores { q, k, out: out.as_mut_ptr() })
@@ -242,9 +254,9 @@ impl Attention {
     }
 
     /// z of one row from its pattern [heads, queries, keys], into the row's tokens of the flat `z` [tokens, heads * head_dim].
-    pub fn mix(&self, pattern: &[f32], v: &[f32], row: &Row, z: &mut [f32]) -> Result<(), AttentionError> {
+    pub fn mix(&self, pattern: &[f32], v: Buffers<'_>, row: &Row, z: &mut [f32]) -> Result<(), AttentionError> {
         let tokens = self.tokens("z", z.len(), self.heads.heads)?;
-        let key_tokens = self.tokens("v", v.len(), self.heads.kv_heads)?;
+        let key_tokens = self.tokens_of_all("v", v)?;
         self.check_rows(std::slice::from_ref(row), Some(tokens), Some(key_tokens))?;
         length("pattern", pattern.len(), self.square(row))?;
         self.run(std::slice::from_ref(row), &Work::Mix { pattern, v, z: z.as_mut_ptr() })
@@ -272,6 +284,11 @@ impl Attention {
         self.check_heads()?;
         let width = heads * self.heads.head_dim;
         if len.is_multiple_of(width) { Ok(len / width) } else { Err(AttentionError::Length { buffer, len, expected: width }) }
+    }
+
+    /// The tokens of all buffers of keys or values.
+    fn tokens_of_all(&self, buffer: &'static str, all: Buffers<'_>) -> Result<usize, AttentionError> {
+        all.iter().try_fold(0, |count, part| Ok(count + self.tokens(buffer, part.len(), self.heads.kv_heads)?))
     }
 
     fn check_heads(&self) -> Result<(), AttentionError> {

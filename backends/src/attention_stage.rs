@@ -30,7 +30,9 @@ pub(crate) struct Span {
     pub(crate) positions: Range<usize>,
     /// All positions of a sequence.
     pub(crate) length: usize,
-    /// Of an attention stage, where the keys are: parts of [`Request::keys`] and positions in them, from position 0 on.
+    /// The positions before position 0: those of forwards that it goes on from.
+    pub(crate) past: usize,
+    /// Of an attention stage, where the keys are: parts of [`Request::keys`] and positions in them, from the first on.
     pub(crate) keys: Vec<(usize, Range<usize>)>,
 }
 
@@ -49,7 +51,7 @@ impl Span {
         (0..self.batch).map(move |at| {
             let start = self.start + at * self.positions.len();
             let keys = self.keys.iter().map(|(part, positions)| parts[*part].tokens(at, positions)).collect();
-            Row { queries: start..start + self.positions.len(), first_position: self.positions.start, keys }
+            Row { queries: start..start + self.positions.len(), first_position: self.past + self.positions.start, keys }
         })
     }
 }
@@ -60,10 +62,12 @@ pub(crate) struct KeyRange {
     pub(crate) start: usize,
     pub(crate) batch: usize,
     pub(crate) positions: Range<usize>,
+    /// The positions before position 0.
+    pub(crate) past: usize,
 }
 
 impl KeyRange {
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.batch * self.positions.len()
     }
 
@@ -85,8 +89,10 @@ pub(crate) enum HookTensor {
 /// What a run of the stage is asked for, and what was set.
 pub(crate) struct Request<'a> {
     pub(crate) lanes: &'a [Span],
-    /// Where keys and values of each part are in flat tensors.
+    /// Where keys and values of each part are: in flat tensors, then in the pages of pasts.
     pub(crate) keys: &'a [KeyRange],
+    /// Keys and values of pasts, finished, which come after those of all parts that are given below.
+    pub(crate) pasts: [Vec<&'a [f32]>; 2],
     /// q before rotary, flat.
     pub(crate) queries: Option<&'a Tensor>,
     /// k and v before rotary, one tensor a part, with whether that is the value at the hook already.
@@ -138,6 +144,8 @@ impl AttentionStage {
         let heads = self.kernel.heads;
         let mut mixed = vec![0.0; if z { tokens * heads.heads * heads.head_dim } else { 0 }];
         let by_parts = [hooks.scores, hooks.pattern].iter().any(|hook| given(*hook).is_some());
+        let all_keys = buffers(&k, &request.pasts[0])?;
+        let all_values = buffers(&v, &request.pasts[1])?;
         let mut all_scores = vec![];
         let mut all_patterns = vec![];
         let mut whole_rows = vec![];
@@ -152,15 +160,15 @@ impl AttentionStage {
             if lane.positions != (0..lane.length) {
                 return Err(failed("scores and pattern are of whole sequences"));
             }
-            let square = [lane.batch, heads.heads, lane.length, lane.length];
-            let each = heads.heads * lane.length * lane.length;
+            let square = [lane.batch, heads.heads, lane.length, lane.past + lane.length];
+            let each = square[1..].iter().product::<usize>();
             let mut scored = match given(hooks.scores) {
                 Some(written) => lane_values(written, at)?.to_vec(),
                 None => {
                     let mut out = vec![0.0; lane.batch * each];
                     if scores {
                         for (row, out) in lane.rows(request.keys).zip(out.chunks_exact_mut(each.max(1))) {
-                            kernel.scores(floats(&q)?, floats(&k)?, &row, out).map_err(failed)?;
+                            kernel.scores(floats(&q)?, &all_keys, &row, out).map_err(failed)?;
                         }
                     }
                     out
@@ -178,13 +186,13 @@ impl AttentionStage {
             }
             if z {
                 for (row, pattern) in lane.rows(request.keys).zip(scored.chunks_exact(each.max(1))) {
-                    kernel.mix(pattern, floats(&v)?, &row, &mut mixed).map_err(failed)?;
+                    kernel.mix(pattern, &all_values, &row, &mut mixed).map_err(failed)?;
                 }
             }
             all_patterns.push(if lanes_of(hooks.pattern, at) { Tensor::new(square, scored) } else { empty() });
         }
         if z && !whole_rows.is_empty() {
-            kernel.attend(floats(&q)?, floats(&k)?, floats(&v)?, &whole_rows, &mut mixed).map_err(failed)?;
+            kernel.attend(floats(&q)?, &all_keys, &all_values, &whole_rows, &mut mixed).map_err(failed)?;
         }
 
         for (hook, tensor) in [(hooks.q, q), (hooks.k, k), (hooks.v, v)] {
@@ -209,7 +217,7 @@ impl AttentionStage {
             return Ok(written.clone());
         }
         let input = request.queries.ok_or_else(lacks_an_input)?;
-        let spans = request.lanes.iter().map(|lane| (lane.batch, lane.positions.clone()));
+        let spans = request.lanes.iter().map(|lane| (lane.batch, after(lane.past, &lane.positions)));
         self.turned(input.clone(), self.kernel.heads.heads, spans)
     }
 
@@ -217,16 +225,26 @@ impl AttentionStage {
     fn keys(&self, request: &Request<'_>) -> Result<Tensor, Diagnostic> {
         let parts = request.keys_and_values[0].as_ref().ok_or_else(lacks_an_input)?;
         let (heads, size) = (self.kernel.heads.kv_heads, self.kernel.heads.head_dim);
-        let span = |part: &KeyRange| (part.batch, part.positions.clone());
+        let span = |part: &KeyRange| (part.batch, after(part.past, &part.positions));
         if parts.iter().all(|(_, finished)| !finished) {
             let all: Vec<Tensor> = parts.iter().map(|(tensor, _)| tensor.clone()).collect();
-            return self.turned(joined(&all, heads * size), heads, request.keys.iter().map(span));
+            return self.turned(joined(&all, heads * size), heads, request.keys[..all.len()].iter().map(span));
         }
         let turned = parts.iter().zip(request.keys).map(|((tensor, finished), part)| match finished {
             true => Ok(tensor.reshaped([part.count(), heads, size])),
             false => self.turned(tensor.clone(), heads, [span(part)].into_iter()),
         });
         Ok(Tensor::joined(&turned.collect::<Result<Vec<_>, _>>()?))
+    }
+
+    /// Keys of some positions [tokens, …] of `batch` sequences as later queries look at them, [tokens, kv_heads, size].
+    pub(crate) fn finished_keys(&self, keys: Tensor, batch: usize, positions: Range<usize>) -> Result<Tensor, Diagnostic> {
+        self.turned(keys, self.kernel.heads.kv_heads, [(batch, positions)].into_iter())
+    }
+
+    /// Floats of a key or value of a token, all heads together.
+    pub(crate) fn width(&self) -> usize {
+        self.kernel.heads.kv_heads * self.kernel.heads.head_dim
     }
 
     /// Values, [M, kv_heads, size].
@@ -252,6 +270,11 @@ impl AttentionStage {
     }
 }
 
+/// Positions after those of a past.
+fn after(past: usize, positions: &Range<usize>) -> Range<usize> {
+    past + positions.start..past + positions.end
+}
+
 /// Flat tensors [tokens, …] one after the other; of none, nothing with `width` elements a token.
 fn joined(parts: &[Tensor], width: usize) -> Tensor {
     if parts.is_empty() { Tensor::new([0, width], Vec::<f32>::new()) } else { Tensor::joined(parts) }
@@ -259,6 +282,12 @@ fn joined(parts: &[Tensor], width: usize) -> Tensor {
 
 fn lacks_an_input() -> Diagnostic {
     failed("attention lacks an input that it needs")
+}
+
+/// Own keys or values, then those of pasts.
+fn buffers<'a>(own: &'a Option<Tensor>, pasts: &[&'a [f32]]) -> Result<Vec<&'a [f32]>, Diagnostic> {
+    let own = own.as_ref().map(|tensor| tensor.values::<f32>().ok_or_else(|| failed("attention takes f32"))).transpose()?;
+    Ok([own.unwrap_or_default()].into_iter().chain(pasts.iter().copied()).collect())
 }
 
 fn floats(tensor: &Option<Tensor>) -> Result<&[f32], Diagnostic> {

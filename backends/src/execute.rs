@@ -4,6 +4,7 @@
 //! evaluates what the program computes outside of models, and lets go of every value after its last use.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
@@ -13,8 +14,9 @@ use std::{
 use irc_ir::{
     diagnostic::Diagnostic,
     eval::Value,
-    graph::NodeId,
+    graph::{EffectKind, NodeId},
     model::StageKind,
+    op::Op,
     plan::{LaneId, Schedule, Step},
     tensor::Tensor,
     types::Name,
@@ -29,13 +31,18 @@ use crate::{
     cancel::Cancel,
     failed, handle_of,
     host::{Host, check_functions},
-    steps::{evaluate, perform},
+    steps::{Frame, evaluate, perform},
 };
 
+mod carried;
+mod keep;
 mod kernel;
+mod loops;
 mod stages;
 
+use carried::Carried;
 use kernel::run_kernel;
+use loops::Planned;
 
 /// The backend that runs schedules on an engine.
 pub struct Driven {
@@ -121,29 +128,40 @@ impl Driven {
     fn run_until(&self, program: &Verified, models: &Handles, host: &mut dyn Host, cancel: &Cancel) -> Result<Outcome, Diagnostic> {
         let start = Instant::now();
         let caps = self.engine.caps();
-        let schedule = irc_passes::schedule(program, &self.target())?;
+        let target = self.target();
+        let planned = Planned::new(Cow::Borrowed(program), &[], &target)?;
         check_functions(program, host)?;
         let mut ready = BTreeMap::new();
-        for step in &schedule.steps {
-            if let Step::Stage(step) = step
-                && !ready.contains_key(&step.model)
-            {
-                ready.insert(step.model.clone(), self.ready(handle_of(models, &step.model)?)?);
-                cancel.check()?;
-            }
+        for model in planned.models() {
+            ready.insert(model.clone(), self.ready(handle_of(models, &model)?)?);
+            cancel.check()?;
         }
+        // All models of a program run on one engine.
+        let class = ready.values().next().map_or_else(String::new, |ready| ready.model.numeric_class());
+        let mut outcome = Outcome::of(&planned.schedule, class);
         let mut result = Err(failed("the engine did not run"));
         self.engine.enter(&mut || {
-            let mut execution = Execution::new(program, &schedule, &ready, &caps, cancel);
-            result = execution.run(host).map(|()| execution.outcome());
+            let around = Around { ready: &ready, caps: &caps, target: &target, cancel };
+            let mut execution = Execution::new(around, &planned, Frame::default(), &mut outcome);
+            result = execution.run(host);
         });
-        let mut outcome = result?;
+        result?;
         outcome.report.total_time = start.elapsed();
         Ok(outcome)
     }
 }
 
-/// A value of a model for some positions of a lane: [batch * positions, …], sequence by sequence.
+/// What is the same for a program and all its loops.
+#[derive(Clone, Copy)]
+struct Around<'a> {
+    ready: &'a BTreeMap<Name, Arc<Ready>>,
+    caps: &'a Caps,
+    target: &'a Target,
+    cancel: &'a Cancel,
+}
+
+/// A value of a model for some positions of a lane: [batch * positions, …], sequence by sequence; scores and pattern as they are.
+#[derive(Clone)]
 struct LaneValue {
     batch: usize,
     positions: Range<usize>,
@@ -158,63 +176,36 @@ impl LaneValue {
     }
 }
 
-/// The state of a program that is being run.
+/// The state of a program, or of a body in an iteration, that is being run.
 struct Execution<'a> {
+    around: Around<'a>,
+    planned: &'a Planned<'a>,
     program: &'a Verified,
     schedule: &'a Schedule,
     takes: Takes<'a>,
-    ready: &'a BTreeMap<Name, Arc<Ready>>,
-    caps: &'a Caps,
-    cancel: &'a Cancel,
+    frame: Frame,
     /// What was computed, or why it could not be: that matters only if something that happens needs it.
     values: Vec<Option<Result<Value, Diagnostic>>>,
-    /// How often each value is still going to be used.
+    /// Forwards that came from outside, and those that were kept.
+    forwards: HashMap<NodeId, Result<Arc<Carried>, Diagnostic>>,
+    /// How long those from outside are: what was before them, and their own positions.
+    lengths: HashMap<NodeId, (usize, usize)>,
+    /// How often each value and each of these forwards is still going to be used.
     uses: Vec<u32>,
     lanes: HashMap<(LaneId, NodeId), LaneValue>,
     lane_uses: HashMap<(LaneId, NodeId), u32>,
-    outcome: Outcome,
+    outcome: &'a mut Outcome,
 }
 
 impl<'a> Execution<'a> {
-    fn new(
-        program: &'a Verified,
-        schedule: &'a Schedule,
-        ready: &'a BTreeMap<Name, Arc<Ready>>,
-        caps: &'a Caps,
-        cancel: &'a Cancel,
-    ) -> Execution<'a> {
-        // All models of a program run on one engine.
-        let class = ready.values().next().map_or_else(String::new, |ready| ready.model.numeric_class());
-        let outcome = Outcome::of(schedule, class);
-        let count = program.graph().len();
-        let mut execution = Execution {
-            program,
-            schedule,
-            takes: Takes { program, schedule },
-            ready,
-            caps,
-            cancel,
-            values: vec![None; count],
-            uses: vec![0; count],
-            lanes: HashMap::new(),
-            lane_uses: HashMap::new(),
-            outcome,
-        };
-        execution.count_uses();
-        execution
-    }
-
-    fn outcome(self) -> Outcome {
-        self.outcome
-    }
-
-    /// Counts how often values are going to be used, so that each goes with its last use.
-    fn count_uses(&mut self) {
-        for step in &self.schedule.steps {
-            let taken = self.takes.of(step);
-            taken.lanes.into_iter().for_each(|key| *self.lane_uses.entry(key).or_default() += 1);
-            taken.values.into_iter().for_each(|value| self.uses[value.index()] += 1);
-        }
+    fn new(around: Around<'a>, planned: &'a Planned<'a>, frame: Frame, outcome: &'a mut Outcome) -> Execution<'a> {
+        let (program, schedule) = (&*planned.program, &planned.schedule);
+        let (forwards, lengths, lanes) = Default::default();
+        let values = vec![None; program.graph().len()];
+        // Each value goes with its last use.
+        let (uses, lane_uses) = planned.uses.clone();
+        let takes = planned.takes();
+        Execution { around, planned, program, schedule, takes, frame, values, forwards, lengths, uses, lanes, lane_uses, outcome }
     }
 
     fn value(&self, node: NodeId) -> NodeId {
@@ -224,9 +215,10 @@ impl<'a> Execution<'a> {
     fn run(&mut self, host: &mut dyn Host) -> Result<(), Diagnostic> {
         let schedule = self.schedule;
         for step in &schedule.steps {
-            self.cancel.check()?;
+            self.around.cancel.check()?;
             let (start, before) = (Instant::now(), self.outcome.report.crossed());
             match step {
+                Step::Host(id) if matches!(self.program.graph().node(*id).op, Op::Loop { .. }) => self.pure_loop(*id, host),
                 Step::Host(id) => {
                     let value = self.host(*id, host);
                     self.store(*id, value);
@@ -234,10 +226,13 @@ impl<'a> Execution<'a> {
                 Step::Kernel(chain) => self.kernel(chain),
                 Step::Effect(at) => self.effect(*at, host)?,
                 Step::Join(join) => self.join(join)?,
+                Step::Keep(kept) => self.keep(kept)?,
                 Step::Stage(step) => self.stage(step)?,
             }
-            let crossed = self.outcome.report.crossed().since(before);
-            self.outcome.report.steps.push(StepReport { time: start.elapsed(), crossed });
+            if !self.frame.in_loop {
+                let crossed = self.outcome.report.crossed().since(before);
+                self.outcome.report.steps.push(StepReport { time: start.elapsed(), crossed });
+            }
             if self.outcome.stopped.is_some() {
                 break;
             }
@@ -249,7 +244,7 @@ impl<'a> Execution<'a> {
         let graph = self.program.graph();
         let node = graph.node(id);
         let operands: Vec<Value> = self.take_all(&node.operands).into_iter().collect::<Result<_, _>>()?;
-        evaluate(self.program, id, &operands, host)
+        evaluate(self.program, id, &operands, &self.frame, host)
     }
 
     /// Evaluates a chain of operations that work element by element.
@@ -264,11 +259,14 @@ impl<'a> Execution<'a> {
 
     fn effect(&mut self, at: usize, host: &mut dyn Host) -> Result<(), Diagnostic> {
         let effect = &self.program.graph().effects[at];
+        if let EffectKind::Loop { .. } = effect.kind {
+            return self.effectful_loop(at, effect, host);
+        }
         // All are taken, also where they turn out not to be needed: each use is counted.
         let operands = self.take_all(&effect.operands);
         let condition = effect.guard.map(|guard| self.take(self.value(guard.condition))).transpose()?;
         let otherwise = effect.guard.and_then(|guard| guard.otherwise).map(|other| self.take(self.value(other)));
-        let result = perform(effect, operands, condition, otherwise, &mut self.outcome, host)?;
+        let result = perform(effect, operands, condition, otherwise, &self.frame, self.outcome, host)?;
         if let (Some(value), Some(id)) = (result, self.schedule.results[at]) {
             self.store(id, value);
         }

@@ -94,6 +94,30 @@ pub enum Event {
         /// The value.
         value: Value,
     },
+    /// An iteration of a loop saves a value: what is returned in the end is that of the last iteration.
+    Save {
+        /// The name of the save.
+        name: Name,
+        /// The value.
+        value: Value,
+    },
+}
+
+impl Event {
+    /// What is said before the value, or the name under which it is saved.
+    pub fn label(&self) -> Option<&Name> {
+        match self {
+            Event::Log { label, .. } => label.as_ref(),
+            Event::Save { name, .. } => Some(name),
+        }
+    }
+
+    /// The value.
+    pub fn value(&self) -> &Value {
+        match self {
+            Event::Log { value, .. } | Event::Save { value, .. } => value,
+        }
+    }
 }
 
 /// What a program returns.
@@ -111,10 +135,18 @@ impl Outcome {
     /// Of a program that is about to run by a schedule, on an engine of a numeric class. Where nothing of a model is computed,
     /// it is the host's arithmetic.
     pub(crate) fn of(schedule: &Schedule, class: String) -> Outcome {
-        let Schedule { forwards, stages_run, stages_whole, token_stages_whole, .. } = *schedule;
-        let numeric_class = if stages_run > 0 { class } else { "host".to_owned() };
-        let report = Report { numeric_class, forwards, stages_run, stages_whole, token_stages_whole, ..Report::default() };
+        let numeric_class = if class.is_empty() { "host".to_owned() } else { class };
+        let mut report = Report { numeric_class, ..Report::default() };
+        report.add_planned(schedule);
         Outcome { report, ..Outcome::default() }
+    }
+
+    /// Saves a value in a loop: that of the last iteration is returned.
+    pub(crate) fn save_again(&mut self, name: &Name, value: Value) {
+        match self.saves.iter_mut().find(|(saved, _)| saved == name) {
+            Some((_, earlier)) => *earlier = value,
+            None => self.saves.push((name.clone(), value)),
+        }
     }
 
     /// The value that was saved under a name.
@@ -189,6 +221,14 @@ impl Report {
     /// What went over the engine's boundary so far.
     pub(crate) fn crossed(&self) -> Crossed {
         Crossed { calls: self.engine_calls, bytes_in: self.bytes_in, bytes_out: self.bytes_out }
+    }
+
+    /// Adds what a schedule is going to do: that of the body of a loop, for an iteration.
+    pub(crate) fn add_planned(&mut self, schedule: &Schedule) {
+        self.forwards += schedule.forwards;
+        self.stages_run += schedule.stages_run;
+        self.stages_whole += schedule.stages_whole;
+        self.token_stages_whole += schedule.token_stages_whole;
     }
 
     /// Adds calls of the engine.

@@ -99,6 +99,8 @@ struct Oracle<'a> {
 /// A graph that is being run: the program, or an iteration of a loop.
 struct Frame<'g> {
     graph: &'g Graph,
+    /// Of an iteration of a loop: saves may come again.
+    in_loop: bool,
     params: Vec<Item>,
     /// What symbols stand for.
     sizes: BTreeMap<Name, Dim>,
@@ -110,7 +112,9 @@ struct Frame<'g> {
 impl Oracle<'_> {
     /// Runs a graph: its effects in their order, then its results. What nothing asks for is not evaluated.
     fn graph<'g>(&mut self, graph: &'g Graph, params: Vec<Item>, sizes: BTreeMap<Name, Dim>) -> Result<Frame<'g>, Diagnostic> {
-        let mut frame = Frame { graph, params, sizes, items: vec![None; graph.len()], results: vec![None; graph.effects.len()] };
+        let (items, results) = (vec![None; graph.len()], vec![None; graph.effects.len()]);
+        // A body has at least the parameter for the number of the iteration.
+        let mut frame = Frame { graph, in_loop: !params.is_empty(), params, sizes, items, results };
         for (at, effect) in graph.effects.iter().enumerate() {
             self.cancel.check()?;
             let result = self.effect(&mut frame, effect).map_err(|error| error.or_label(&effect.span))?;
@@ -133,6 +137,9 @@ impl Oracle<'_> {
         Ok(match &effect.kind {
             EffectKind::Save { name } => {
                 let value = values()?.remove(0);
+                if frame.in_loop {
+                    self.host.event(Event::Save { name: name.clone(), value: value.clone() });
+                }
                 match self.saves.iter_mut().find(|(saved, _)| saved == name) {
                     Some((_, earlier)) => *earlier = value,
                     None => self.saves.push((name.clone(), value)),

@@ -49,10 +49,10 @@ pub(super) fn run(args: &RunArgs, terminal: &Terminal) -> Outcome {
     // The first line that could not be written ends the command, but not before the results are saved.
     let mut closed: io::Result<()> = Ok(());
     let mut on_event = |event: Event| {
+        let Event::Log { label, value } = &event else { return };
         let line = format!("LOG {}", describe(&event));
         if args.json {
             terminal.say(&line);
-            let Event::Log { label, value } = &event;
             logs.push(json!({ "label": label.as_deref(), "value": value_json(value) }));
         } else if closed.is_ok() {
             closed = writeln!(io::stdout().lock(), "{line}");

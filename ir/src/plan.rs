@@ -1,10 +1,13 @@
 //! How a program is going to be run, as plain data: which stages of which models, for which rows, in which order.
 
-use std::ops::Range;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::{graph::NodeId, model::HookId, types::Name};
+use crate::{graph::NodeId, model::HookId, types::Name, verify::LoopId};
 
 /// A lane of a [`Schedule`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -39,6 +42,57 @@ pub struct Lane {
     pub first: usize,
     /// The hooks that are set in that stage, in their order.
     pub writes: Vec<Write>,
+    /// What is before position 0, where a forward goes on from another.
+    pub past: Option<Past>,
+    /// The forward whose rows these are, where that comes from outside of the schedule. Its own lane has no parent: nothing of it
+    /// is computed here, and what is needed of it was kept ([`Keep`]) by who made it.
+    pub given: Option<NodeId>,
+}
+
+impl Lane {
+    /// Whether all that it has comes from outside of the schedule.
+    pub fn is_outside(&self) -> bool {
+        self.given.is_some() && self.parent.is_none()
+    }
+}
+
+/// What is before position 0 of a lane. Only keys and values of it are looked at.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Past {
+    /// All positions of another lane, and what is before those.
+    Lane(LaneId),
+    /// What was before the positions of this forward, which comes from outside.
+    Before(NodeId),
+}
+
+impl Past {
+    /// The lane, where it is one of the schedule.
+    pub fn lane(self) -> Option<LaneId> {
+        match self {
+            Past::Lane(lane) => Some(lane),
+            Past::Before(_) => None,
+        }
+    }
+}
+
+/// What is kept of a forward that goes into a loop or comes out of one, besides its token ids.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Keep {
+    /// Whether it is extended: then its keys and values, and those before them.
+    pub extends: bool,
+    /// Values of the model at all its positions.
+    pub nodes: BTreeSet<NodeId>,
+}
+
+/// A forward that is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kept {
+    /// The forward.
+    pub value: NodeId,
+    /// The lane that has all its writes.
+    pub lane: LaneId,
+    /// What of it.
+    pub keep: Keep,
 }
 
 /// A hook that is set.
@@ -163,7 +217,9 @@ pub enum Step {
     Stage(StageStep),
     /// Put a value of the program together.
     Join(Joined),
-    /// Evaluate an operation on the host.
+    /// Keep what a loop needs of a forward.
+    Keep(Kept),
+    /// Evaluate an operation on the host, or run a loop.
     Host(NodeId),
     /// Evaluate operations on the host that work element by element on tensors of one shape, in their order. Only the value of
     /// the last one is used by others.
@@ -185,6 +241,9 @@ pub struct Schedule {
     pub results: Vec<Option<NodeId>>,
     /// The forward passes that the program asks for, as a tool counts them that runs it as it is written.
     pub forwards: usize,
+    /// For each loop, what is kept of its operands that are forwards, by their place: of each one as much as the body and who uses
+    /// the loop's results need of it in any iteration.
+    pub loops: BTreeMap<LoopId, Vec<Keep>>,
     /// Writes that change nothing, and so are not made: the hook, and the value that it has anyway.
     pub identities: Vec<(HookId, NodeId)>,
     /// Stages times lanes in which something is computed.
@@ -201,6 +260,11 @@ impl Schedule {
     /// [`lane_at`] of its lanes.
     pub fn lane_at(&self, lane: LaneId, stage: usize, position: usize) -> LaneId {
         lane_at(&self.lanes, lane, stage, position).0
+    }
+
+    /// [`key_pieces`] of its lanes.
+    pub fn key_pieces(&self, lane: LaneId, stage: usize, end: usize) -> Vec<KeyPiece> {
+        key_pieces(&self.lanes, lane, stage, end)
     }
 
     /// [`pieces`] of its lanes.
@@ -249,4 +313,39 @@ pub fn pieces(lanes: &[Lane], lane: LaneId, stage: usize, positions: Range<usize
         at = end;
     }
     pieces
+}
+
+/// Some of the keys and values that queries look at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KeyPiece {
+    /// Those that a lane made at these of its positions.
+    Made(LaneId, Range<usize>),
+    /// Those of a forward from outside, at these of its own positions.
+    Given(NodeId, Range<usize>),
+    /// All that were before that forward's own positions.
+    Before(NodeId),
+}
+
+/// The keys of a stage that a lane looks at up to one of its own positions, those of its past first.
+pub fn key_pieces(lanes: &[Lane], lane: LaneId, stage: usize, end: usize) -> Vec<KeyPiece> {
+    // The lane, then what it goes on from, to the first one.
+    let mut chain = vec![(lane, end)];
+    let mut all = vec![];
+    while let Some((last, _)) = chain.last() {
+        match lanes[last.index()].past {
+            Some(Past::Lane(before)) => chain.push((before, lanes[before.index()].length)),
+            Some(Past::Before(given)) => {
+                all.push(KeyPiece::Before(given));
+                break;
+            }
+            None => break,
+        }
+    }
+    for (lane, end) in chain.into_iter().rev() {
+        all.extend(pieces(lanes, lane, stage, 0..end).into_iter().map(|(maker, positions)| match lanes[maker.index()] {
+            Lane { given: Some(given), parent: None, .. } => KeyPiece::Given(given, positions),
+            _ => KeyPiece::Made(maker, positions),
+        }));
+    }
+    all
 }

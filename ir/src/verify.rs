@@ -73,6 +73,30 @@ impl Verified {
     pub fn models(&self) -> &Models {
         &self.models
     }
+
+    /// A loop of this program: how often it runs at most, and its body.
+    pub fn loop_at(&self, at: LoopId) -> Option<(i64, &Body)> {
+        match at {
+            LoopId::Node(id) => match &self.graph.node(id).op {
+                Op::Loop { trip, body } => Some((*trip, body)),
+                _ => None,
+            },
+            LoopId::Effect(entry) => match &self.graph.effects.get(entry)?.kind {
+                EffectKind::Loop { trip, body } => Some((*trip, body)),
+                EffectKind::Save { .. } | EffectKind::Log { .. } | EffectKind::Call { .. } | EffectKind::Stop { .. } => None,
+            },
+        }
+    }
+
+    /// The body of a loop as it is in an iteration in which symbols stand for these sizes; those without one stay symbols. It is
+    /// a program but for its parameters, results and end.
+    pub fn body(&self, at: LoopId, sizes: &dyn Fn(&str) -> Option<Dim>) -> Option<Verified> {
+        let (_, body) = self.loop_at(at)?;
+        let inside = self.types.bodies.get(&at)?;
+        let nodes = inside.nodes.iter().map(|ty| ty.substitute(sizes)).collect();
+        let types = Types { nodes, bodies: inside.bodies.clone() };
+        Some(Verified { graph: body.graph().clone(), types, models: self.models.clone() })
+    }
 }
 
 /// Where in a graph a loop stands.

@@ -132,6 +132,10 @@ pub fn cost(program: &Verified, schedule: &Schedule, target: &Target) -> Cost {
                 memory.join(join);
                 Work::default()
             }
+            Step::Keep(kept) => {
+                memory.keep(kept);
+                Work::default()
+            }
             Step::Host(id) => {
                 memory.host(all, *id);
                 host(program, *id)

@@ -124,7 +124,7 @@ pub fn explain(program: &Verified, written: &Verified, target: &Target) -> Resul
                     cost,
                 });
             }
-            Step::Host(_) | Step::Kernel(_) | Step::Join(_) => {
+            Step::Host(_) | Step::Kernel(_) | Step::Join(_) | Step::Keep(_) => {
                 host.0 += 1;
                 host.1.work += cost.work;
                 host.1.memory = host.1.memory.max(cost.memory);

@@ -12,16 +12,22 @@
 //! - *One walk*: at each stage, all rows that are ready travel as one flat batch of tokens. A sweep of patches written as a plain
 //!   loop of traces becomes a staircase, which rows join at the layer of their first write, and goes over the weights once.
 //!
-//! `lanes` finds the rows and where they branch, `demand` what is needed of them, `order` when it is done, `kernels` puts
-//! operations of the program together.
+//! A forward that extends another is a row whose queries look at the keys of the other as well. Loops have schedules of their own for
+//! their bodies, made when their sizes are known; of a forward that goes in or comes out, only what is needed is kept.
+//!
+//! `lanes` finds the rows and where they branch, `carried` what loops need of forwards, `demand` what is needed of all of them, `order`
+//! when it is done, `kernels` puts operations of the program together.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use irc_ir::{
     code::Code,
     diagnostic::{Diagnostic, Span},
-    graph::{EffectKind, Graph},
+    graph::{EffectKind, Graph, NodeId},
     op::Op,
-    plan::Schedule,
-    verify::Verified,
+    plan::{Keep, Schedule},
+    types::{Dim, ForwardType, Name, Type},
+    verify::{Types, Verified},
 };
 
 use crate::values::number;
@@ -30,6 +36,7 @@ use lanes::Lanes;
 use order::Order;
 use passes::{Passes, passes};
 
+mod carried;
 mod demand;
 mod kernels;
 mod lanes;
@@ -100,21 +107,38 @@ impl Default for Strategy {
 /// The schedule of a verified program.
 ///
 /// # Errors
-/// E4005 if it extends forwards or has loops: a schedule is a list of steps, and they have none yet.
+/// E4005 if a loop carries a forward inside a tuple: each is carried by itself.
 pub fn schedule(program: &Verified, target: &Target) -> Result<Schedule, Diagnostic> {
-    let live = program.graph().live();
-    check_supported(program.graph(), &live)?;
+    schedule_body(program, &[], target)
+}
+
+/// The schedule of the [body](Verified::body) of a loop, of whose results that are forwards this much is kept; all else of it is as
+/// in a program. Sizes of rows have to be known in it.
+///
+/// # Errors
+/// As [`schedule`].
+pub fn schedule_body(program: &Verified, results: &[Keep], target: &Target) -> Result<Schedule, Diagnostic> {
+    let graph = program.graph();
+    let live = graph.live();
+    check_supported(program)?;
     let strategy = target.strategy;
     let values = number(program, &live, strategy.share);
-    let lanes = Lanes::new(program, &values, target);
-    let mut demand = Demand::new(program, &values, lanes, strategy);
-    program.graph().roots().for_each(|root| demand.want(root));
+    let carried = carried::carried(graph, program.types(), program.models(), results);
+    let mut keeps: BTreeMap<NodeId, Keep> = BTreeMap::new();
+    for (forward, keep) in carried.kept.into_iter().filter(|(forward, _)| live[forward.index()]) {
+        let of = keeps.entry(values.of[forward.index()]).or_default();
+        of.extends |= keep.extends;
+        of.nodes.extend(keep.nodes);
+    }
+    let lanes = Lanes::new(program, &values, target, keeps.keys().copied());
+    let mut demand = Demand::new(program, &values, lanes, keeps, strategy);
+    graph.roots().for_each(|root| demand.want(root));
     demand.settle();
     demand.prune();
-    let mut results = vec![None; program.graph().effects.len()];
+    let mut made = vec![None; graph.effects.len()];
     for value in demand.wanted() {
-        if let Op::EffectResult { entry } = program.graph().node(value).op
-            && let Some(result) = usize::try_from(entry).ok().and_then(|entry| results.get_mut(entry))
+        if let Op::EffectResult { entry } = graph.node(value).op
+            && let Some(result) = usize::try_from(entry).ok().and_then(|entry| made.get_mut(entry))
         {
             *result = Some(value);
         }
@@ -123,28 +147,58 @@ pub fn schedule(program: &Verified, target: &Target) -> Result<Schedule, Diagnos
     let Passes { forwards, stages: stages_whole, token_stages: token_stages_whole } = passes(program, &live);
     let token_stages = demand.token_stages();
     let identities = demand.identities();
-    let (steps, lanes) = Order::new(program, &values, target, demand, &results).run();
+    let (steps, lanes) = Order::new(program, &values, target, demand, &made).run();
     let values = values.of;
     let steps = if strategy.fuse { kernels::fuse(program, &values, &lanes, steps) } else { steps };
-    Ok(Schedule { lanes, steps, values, results, forwards, identities, stages_run, stages_whole, token_stages, token_stages_whole })
+    let (results, loops) = (made, carried.loops);
+    Ok(Schedule {
+        lanes,
+        steps,
+        values,
+        results,
+        forwards,
+        loops,
+        identities,
+        stages_run,
+        stages_whole,
+        token_stages,
+        token_stages_whole,
+    })
+}
+
+/// The symbols whose sizes a [schedule of a body](schedule_body) depends on: those of rows and new tokens of forwards, and of what
+/// modules are applied to. Lengths of pasts are not among them.
+pub fn scheduled_sizes(body: &Graph, types: &Types) -> BTreeSet<Name> {
+    let mut sizes = BTreeSet::new();
+    for (id, node) in body.nodes() {
+        let dims: Vec<&Dim> = match (&types.nodes[id.index()], &node.op) {
+            (Type::Forward(ForwardType { batch, tokens, .. }), _) => vec![batch, tokens],
+            (_, Op::Apply { .. }) => types.nodes[node.operands[0].index()].dims(),
+            _ => continue,
+        };
+        sizes.extend(dims.into_iter().flat_map(Dim::symbols));
+    }
+    sizes
 }
 
 /// Refuses what cannot be scheduled.
-fn check_supported(graph: &Graph, live: &[bool]) -> Result<(), Diagnostic> {
-    let refuse = |what: &str, span: &Span| {
-        Err(Diagnostic::error(Code::E4005, format!("{what} cannot be run on an engine yet"))
+fn check_supported(program: &Verified) -> Result<(), Diagnostic> {
+    let graph = program.graph();
+    let holds = |id: &NodeId| matches!(program.ty(*id), ty @ Type::Tuple(_) if ty.holds_forward());
+    let refuse = |span: &Span| {
+        Err(Diagnostic::error(Code::E4005, "a loop that carries a forward inside a tuple cannot be run on an engine")
             .label(span.clone(), "")
-            .help("the reference backend runs it: `--backend reference`"))
+            .help("carry the parts of the tuple, each by itself; or take the reference backend, `--backend reference`"))
     };
-    for (id, node) in graph.nodes().filter(|(id, _)| live[id.index()]) {
-        match &node.op {
-            Op::Extend {} => return refuse("a forward that extends another", graph.span(id)),
-            Op::Loop { .. } => return refuse("a loop", graph.span(id)),
-            _ => {}
+    for (id, node) in graph.nodes() {
+        if matches!(node.op, Op::Loop { .. }) && node.operands.iter().any(holds) {
+            return refuse(graph.span(id));
         }
     }
     graph.effects.iter().try_for_each(|effect| match &effect.kind {
-        EffectKind::Loop { .. } => refuse("a loop", &effect.span),
-        EffectKind::Save { .. } | EffectKind::Log { .. } | EffectKind::Call { .. } | EffectKind::Stop { .. } => Ok(()),
+        EffectKind::Loop { .. } if effect.operands.iter().any(holds) => refuse(&effect.span),
+        EffectKind::Loop { .. } | EffectKind::Save { .. } | EffectKind::Log { .. } | EffectKind::Call { .. } | EffectKind::Stop { .. } => {
+            Ok(())
+        }
     })
 }

@@ -7,7 +7,8 @@ use irc_ir::{
     graph::NodeId,
     model::{Attention, HookId, ModelSpec, StageKind},
     op::Op,
-    plan::{Lane, LaneId, Pieces, Schedule, StageStep, Step, Write, hull},
+    plan::{Kept, KeyPiece, Lane, LaneId, Past, Pieces, Schedule, StageStep, Step, Write, hull},
+    types::Type,
     verify::Verified,
 };
 
@@ -18,15 +19,19 @@ pub struct Taken {
     pub lanes: Vec<(LaneId, NodeId)>,
     /// Values of the program.
     pub values: Vec<NodeId>,
+    /// Forwards that come from outside or are kept.
+    pub forwards: Vec<NodeId>,
 }
 
 /// The keys that an attention step looks at: of each lane that made some, which positions.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Keys {
     /// In the order of their first use.
     pub parts: Vec<(LaneId, Range<usize>)>,
     /// Where each lane is among the parts.
     pub place: HashMap<LaneId, usize>,
+    /// The forwards from outside that have keys, too.
+    pub given: Vec<NodeId>,
 }
 
 /// A schedule with its program.
@@ -48,11 +53,89 @@ impl Takes<'_> {
         let graph = self.program.graph();
         let value = |node: &NodeId| self.schedule.values[node.index()];
         match step {
-            Step::Host(id) => Taken { lanes: vec![], values: graph.node(*id).operands.iter().map(value).collect() },
-            Step::Kernel(chain) => Taken { lanes: vec![], values: self.of_chain(chain) },
-            Step::Effect(at) => Taken { lanes: vec![], values: graph.effects[*at].uses().map(|used| value(&used)).collect() },
-            Step::Join(join) => Taken { lanes: join.pieces.iter().map(|(lane, _)| (*lane, join.node)).collect(), values: vec![] },
+            Step::Host(id) => self.used(graph.node(*id).operands.iter().map(value)),
+            Step::Kernel(chain) => Taken { values: self.of_chain(chain), ..Taken::default() },
+            Step::Effect(at) => self.used(graph.effects[*at].uses().map(|used| value(&used))),
+            Step::Join(join) => {
+                let mut taken = Taken::default();
+                join.pieces.iter().for_each(|(lane, _)| self.take(&mut taken, *lane, join.node));
+                taken
+            }
+            Step::Keep(kept) => self.of_kept(kept),
             Step::Stage(step) => self.of_stage(step),
+        }
+    }
+
+    /// Values that are used, of which some may be forwards.
+    pub fn used(&self, values: impl Iterator<Item = NodeId>) -> Taken {
+        let (forwards, values) = values.partition(|value| matches!(self.program.ty(*value), Type::Forward(_)));
+        Taken { values, forwards, ..Taken::default() }
+    }
+
+    /// A value of the model that a lane has, or a forward from outside.
+    fn take(&self, taken: &mut Taken, maker: LaneId, node: NodeId) {
+        match self.lane(maker) {
+            Lane { given: Some(given), parent: None, .. } => taken.forwards.push(*given),
+            _ => taken.lanes.push((maker, node)),
+        }
+    }
+
+    fn of_kept(&self, kept: &Kept) -> Taken {
+        let info = self.lane(kept.lane);
+        let spec = &self.program.models()[&info.model];
+        let mut taken = Taken::default();
+        for &node in &kept.keep.nodes {
+            let pieces = self.pieces_of_kept(spec, kept, node);
+            pieces.into_iter().for_each(|(maker, _)| self.take(&mut taken, maker, node));
+        }
+        if kept.keep.extends {
+            for (at, stage) in spec.stages().iter().enumerate() {
+                let StageKind::Attention(attention) = &stage.kind else { continue };
+                for piece in self.schedule.key_pieces(kept.lane, at, info.length) {
+                    let KeyPiece::Made(maker, positions) = piece else { continue };
+                    for (hook, input) in [(attention.k, attention.inputs[1]), (attention.v, attention.inputs[2])] {
+                        self.take_key(&mut taken, spec, maker, (at, hook, input), &positions);
+                    }
+                }
+            }
+        }
+        // Its token ids, and once all keys of the past.
+        taken.values.extend(info.tokens);
+        taken.forwards.extend(info.given.into_iter().chain(self.past(kept.lane)));
+        taken
+    }
+
+    /// The pieces of a value that is kept.
+    pub fn pieces_of_kept(&self, spec: &ModelSpec, kept: &Kept, node: NodeId) -> Pieces {
+        let length = self.lane(kept.lane).length;
+        let stage = spec.stage_of(node);
+        match spec.hook_at(node).is_some_and(|hook| spec.is_square(hook)) {
+            true => [(self.schedule.lane_at(kept.lane, stage, usize::MAX), 0..length)].into_iter().collect(),
+            false => self.schedule.pieces(kept.lane, stage, 0..length),
+        }
+    }
+
+    /// The forward from outside that a lane goes on from, at whatever distance; not that of its own rows.
+    pub fn past(&self, lane: LaneId) -> Option<NodeId> {
+        let mut at = lane;
+        while let Some(Past::Lane(before)) = self.lane(at).past {
+            at = before;
+        }
+        self.lane(at).given.filter(|_| at != lane)
+    }
+
+    /// A key, or what a write makes of it.
+    fn take_key(
+        &self,
+        taken: &mut Taken,
+        spec: &ModelSpec,
+        maker: LaneId,
+        (stage, hook, input): (usize, HookId, NodeId),
+        positions: &Range<usize>,
+    ) {
+        match self.written(maker, stage, hook) {
+            Some(write) => taken.values.extend(write.operands()),
+            None => self.pieces(spec, maker, input, positions).into_iter().for_each(|(maker, _)| self.take(taken, maker, input)),
         }
     }
 
@@ -71,30 +154,27 @@ impl Takes<'_> {
     fn of_stage(&self, step: &StageStep) -> Taken {
         let spec = &self.program.models()[&step.model];
         let mut taken = Taken::default();
-        let take = |taken: &mut Taken, lane: LaneId, input: NodeId, positions: &Range<usize>| {
-            let pieces = self.pieces(spec, lane, input, positions);
-            taken.lanes.extend(pieces.into_iter().map(|(maker, _)| (maker, input)));
-        };
         let looks_at_tokens = step.inputs.iter().any(|input| is_given(spec, *input));
         for (&lane, positions) in step.lanes.iter().zip(&step.positions) {
             let info = self.lane(lane);
             let writes = info.writes.iter().filter(|_| info.stage == step.stage);
             taken.values.extend(writes.flat_map(Write::operands));
-            taken.values.extend(info.tokens.filter(|_| looks_at_tokens));
+            if looks_at_tokens {
+                taken.values.extend(info.tokens);
+                taken.forwards.extend(info.given);
+            }
             for &input in own_inputs(spec, step) {
-                take(&mut taken, lane, input, positions);
+                self.pieces(spec, lane, input, positions).into_iter().for_each(|(maker, _)| self.take(&mut taken, maker, input));
             }
         }
         if let StageKind::Attention(attention) = &spec.stages()[step.stage].kind {
             let keys = self.keys(spec, step);
             for (which, hook) in self.keys_looked_at(step, spec, attention) {
                 for (maker, positions) in &keys.parts {
-                    match self.written(*maker, step.stage, hook) {
-                        Some(write) => taken.values.extend(write.operands()),
-                        None => take(&mut taken, *maker, attention.inputs[which], positions),
-                    }
+                    self.take_key(&mut taken, spec, *maker, (step.stage, hook, attention.inputs[which]), positions);
                 }
             }
+            taken.forwards.extend(keys.given);
         }
         taken
     }
@@ -106,9 +186,18 @@ impl Takes<'_> {
 
     /// The positions that the lanes of an attention step look at as keys, by who made them.
     pub fn keys(&self, spec: &ModelSpec, step: &StageStep) -> Keys {
-        let mut keys = Keys { parts: vec![], place: HashMap::new() };
+        let mut keys = Keys::default();
         for (&lane, positions) in step.lanes.iter().zip(&step.positions) {
-            for (maker, positions) in self.schedule.pieces(lane, step.stage, self.key_positions(spec, lane, positions)) {
+            for piece in self.schedule.key_pieces(lane, step.stage, self.key_positions(spec, lane, positions).end) {
+                let (maker, positions) = match piece {
+                    KeyPiece::Made(maker, positions) => (maker, positions),
+                    KeyPiece::Given(given, _) | KeyPiece::Before(given) => {
+                        if !keys.given.contains(&given) {
+                            keys.given.push(given);
+                        }
+                        continue;
+                    }
+                };
                 let place = *keys.place.entry(maker).or_insert(keys.parts.len());
                 match keys.parts.get_mut(place) {
                     Some((_, all)) => *all = hull(all, &positions),

@@ -34,6 +34,16 @@ pub(crate) struct Base {
     pub(crate) length: usize,
     /// Where forwards of the same tokens are to be kept apart, which one it is.
     pub(crate) apart: Option<NodeId>,
+    /// The forward that it extends.
+    pub(crate) past: Option<Box<ForwardValue>>,
+    /// The forward that comes from outside: a parameter of a body, or what comes out of a loop.
+    pub(crate) given: Option<NodeId>,
+}
+
+impl Base {
+    fn new(model: &Name, tokens: Option<NodeId>, [batch, length]: [usize; 2]) -> Base {
+        Base { model: model.clone(), tokens, batch, length, apart: None, past: None, given: None }
+    }
 }
 
 /// A forward as a value: what is written where.
@@ -75,6 +85,8 @@ pub(crate) struct Values {
     /// What is a range of positions of one of them.
     pub(crate) windows: HashMap<NodeId, Window>,
     pub(crate) bases: Vec<Base>,
+    /// What the live forwards are, by their nodes.
+    pub(crate) forwards: HashMap<NodeId, ForwardValue>,
 }
 
 /// Some positions of the value at a hook.
@@ -83,6 +95,13 @@ pub(crate) struct Window {
     /// The node of the whole value.
     pub(crate) of: NodeId,
     pub(crate) positions: Range<usize>,
+}
+
+impl Values {
+    /// Whether a forward is one that comes from outside, as it is.
+    pub(crate) fn comes_from_outside(&self, forward: &ForwardValue) -> bool {
+        self.bases[forward.base].given.is_some() && forward.writes.is_empty()
+    }
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -95,7 +114,6 @@ struct Numbering<'a> {
     program: &'a Verified,
     values: Values,
     share: bool,
-    forward_of: HashMap<NodeId, ForwardValue>,
     base_ids: HashMap<Base, usize>,
     known: HashMap<Key, NodeId>,
     /// Which of several written hooks show at a hook, by the base.
@@ -105,10 +123,10 @@ struct Numbering<'a> {
 /// Numbers the live values of a program; the others stand for themselves. Unless they `share`, forwards of the same tokens are
 /// different values.
 pub(crate) fn number(program: &Verified, live: &[bool], share: bool) -> Values {
-    let values = Values { of: vec![], hooks: HashMap::new(), windows: HashMap::new(), bases: vec![] };
-    let (forward_of, base_ids, shown) = Default::default();
+    let values = Values { of: vec![], hooks: HashMap::new(), windows: HashMap::new(), bases: vec![], forwards: HashMap::new() };
+    let (base_ids, shown) = Default::default();
     let known = HashMap::with_capacity(program.graph().len());
-    let mut numbering = Numbering { program, values, share, forward_of, base_ids, known, shown };
+    let mut numbering = Numbering { program, values, share, base_ids, known, shown };
     for (id, node) in program.graph().nodes() {
         let value = if live[id.index()] { numbering.value_of(id, &node.op, &node.operands) } else { id };
         numbering.values.of.push(value);
@@ -124,22 +142,16 @@ impl Numbering<'_> {
     fn value_of(&mut self, id: NodeId, op: &Op, operands: &Operands) -> NodeId {
         let operands: Operands = operands.iter().map(|operand| self.values.of[operand.index()]).collect();
         match op {
-            Op::Forward { model } => {
-                let Type::Forward(ty) = self.program.ty(id) else { return id };
-                let (batch, length) = (ty.batch.as_usize().unwrap_or(0), ty.tokens.as_usize().unwrap_or(0));
-                let apart = (!self.share).then_some(id);
-                let base = self.base(Base { model: model.clone(), tokens: Some(operands[0]), batch, length, apart });
-                self.forward_of.insert(id, ForwardValue { base, writes: BTreeMap::new() });
-                id
-            }
+            Op::Forward { .. } => self.forward(id, Some(operands[0]), None),
+            Op::Extend {} => self.forward(id, Some(operands[1]), Some(Box::new(self.values.forwards[&operands[0]].clone()))),
             Op::Write { hook } => {
-                let mut forward = self.forward_of[&operands[0]].clone();
+                let mut forward = self.values.forwards[&operands[0]].clone();
                 forward.writes.insert(self.hook(&forward, hook), operands[1]);
-                self.forward_of.insert(id, forward);
+                self.values.forwards.insert(id, forward);
                 id
             }
             Op::Read { hook } => {
-                let forward = self.forward_of[&operands[0]].clone();
+                let forward = self.values.forwards[&operands[0]].clone();
                 let hook = self.hook(&forward, hook);
                 self.read(id, forward, hook)
             }
@@ -158,9 +170,10 @@ impl Numbering<'_> {
                 };
                 match part {
                     Some(part) => self.values.of[part.index()],
-                    None => *self.known.entry(Key::Op(op.clone(), operands)).or_insert(id),
+                    None => self.first(id, op, operands),
                 }
             }
+            Op::Param { .. } | Op::EffectResult { .. } => self.first(id, op, operands),
             Op::Slice { .. } | Op::Index { .. } => {
                 let window = self.window(op, operands[0]);
                 let first = *self.known.entry(Key::Op(op.clone(), operands)).or_insert(id);
@@ -171,6 +184,25 @@ impl Numbering<'_> {
             }
             _ => *self.known.entry(Key::Op(op.clone(), operands)).or_insert(id),
         }
+    }
+
+    /// The first node of the same operation on the same operands; a forward among them comes from outside.
+    fn first(&mut self, id: NodeId, op: &Op, operands: Operands) -> NodeId {
+        let first = *self.known.entry(Key::Op(op.clone(), operands)).or_insert(id);
+        if first == id && matches!(self.program.ty(id), Type::Forward(_)) {
+            self.forward(id, None, None);
+        }
+        first
+    }
+
+    /// A forward without writes: on tokens, after a past, or without tokens from outside.
+    fn forward(&mut self, id: NodeId, tokens: Option<NodeId>, past: Option<Box<ForwardValue>>) -> NodeId {
+        let Type::Forward(ty) = self.program.ty(id) else { return id };
+        let sizes = [&ty.batch, &ty.tokens].map(|size| size.as_usize().unwrap_or(0));
+        let (apart, given) = ((!self.share).then_some(id), tokens.is_none().then_some(id));
+        let base = self.base(Base { apart, past, given, ..Base::new(&ty.model, tokens, sizes) });
+        self.values.forwards.insert(id, ForwardValue { base, writes: BTreeMap::new() });
+        id
     }
 
     /// What a slice or index of a value is, if it is a range of positions of the value at a hook.
@@ -238,11 +270,11 @@ impl Numbering<'_> {
         let shape: Vec<usize> = given.as_tensor().map(|ty| ty.shape.iter().filter_map(|dim| dim.as_usize()).collect()).unwrap_or_default();
         let tail = spec.hook_type(input).rank().saturating_sub(2);
         let leading = &shape[..shape.len().saturating_sub(tail)];
-        let (batch, length) = match leading {
-            [batch, length] => (*batch, *length),
-            other => (1, other.iter().product()),
+        let sizes = match leading {
+            [batch, length] => [*batch, *length],
+            other => [1, other.iter().product()],
         };
-        Base { model: model.clone(), tokens: None, batch, length, apart: None }
+        Base::new(model, None, sizes)
     }
 }
 

@@ -33,6 +33,13 @@ pub(crate) fn render(program: &Verified, schedule: &Schedule) -> String {
                 let pieces: Vec<String> = pieces.collect();
                 writeln!(text, "join {} = {}", name(program.graph(), join.value), pieces.join(", ")).unwrap();
             }
+            Step::Keep(kept) => {
+                let spec = &program.models()[&schedule.lanes[kept.lane.index()].model];
+                let nodes = kept.keep.nodes.iter().map(|node| spec.hook_at(*node).map_or("a node", |hook| &spec.hook_info(hook).name));
+                let keys = kept.keep.extends.then_some("keys and values");
+                let what: Vec<&str> = keys.into_iter().chain(nodes).collect();
+                writeln!(text, "keep {} of lane {}: {}", name(program.graph(), kept.value), kept.lane.0, what.join(", ")).unwrap();
+            }
             Step::Effect(at) => {
                 let effect = &program.graph().effects[*at];
                 let show = |id: NodeId| name(program.graph(), schedule.values[id.index()]);

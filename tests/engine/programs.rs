@@ -1,7 +1,6 @@
 //! Whole programs: writes that depend on reads, patches between forwards, chains, conditions, two models; and random ones.
 
 use irc::{
-    backends::Event,
     ir::{
         diagnostic::Span,
         graph::{Effect, EffectKind, NodeId},
@@ -195,6 +194,6 @@ fn effects_keep_their_order() {
     }
     let mut heard = vec![];
     let verified = program.verified();
-    irc::backends::Backend::run(engine(), &verified, &program.handles, &mut |Event::Log { label, .. }| heard.push(label)).expect("it runs");
+    irc::backends::Backend::run(engine(), &verified, &program.handles, &mut |event| heard.push(event.label().cloned())).expect("it runs");
     assert_eq!(heard.iter().flatten().map(|label| &**label).collect::<Vec<_>>(), hooks);
 }

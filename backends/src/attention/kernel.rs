@@ -16,7 +16,7 @@
 #![allow(clippy::needless_range_loop, reason = "indices of registers read better than iterators, and unroll reliably")]
 
 use super::lanes::{Lanes, Portable, WIDTH};
-use super::{Attention, Row};
+use super::{Attention, Buffers, Row};
 use std::ops::Range;
 
 /// Vectors of a packed block of keys: the widest score tile is this many vectors of keys.
@@ -66,13 +66,13 @@ pub(super) struct Block<'a> {
 #[derive(Clone, Copy)]
 pub(super) enum Work<'a> {
     /// q, k, v -> z, in the flat layout.
-    Attend { q: &'a [f32], k: &'a [f32], v: &'a [f32], z: *mut f32 },
+    Attend { q: &'a [f32], k: Buffers<'a>, v: Buffers<'a>, z: *mut f32 },
     /// q, k -> scores [heads, queries, keys] of one sequence.
-    Scores { q: &'a [f32], k: &'a [f32], out: *mut f32 },
+    Scores { q: &'a [f32], k: Buffers<'a>, out: *mut f32 },
     /// Scores -> pattern, in place.
     Pattern { scores: *mut f32 },
     /// Pattern, v -> z.
-    Mix { pattern: &'a [f32], v: &'a [f32], z: *mut f32 },
+    Mix { pattern: &'a [f32], v: Buffers<'a>, z: *mut f32 },
 }
 
 // SAFETY: the pointers are used for disjoint elements only (`Block`); the slices are shared.
@@ -91,8 +91,10 @@ pub(super) struct Scratch {
     z: Lines,
     /// One for each row.
     rows: Vec<QueryRow>,
-    /// The flat token of each of the block's keys.
-    tokens: Vec<usize>,
+    /// Where each of the block's keys is: the floats of its first head.
+    key_lines: Vec<*const f32>,
+    /// The same for its values.
+    value_lines: Vec<*const f32>,
 }
 
 /// A row of a block.
@@ -216,7 +218,13 @@ unsafe fn run_block<V: Lanes, const ROWS: usize, const VECTORS: usize>(at: &Atte
 
     let rows = block.rows.len();
     let pattern = scratch.pattern.reserve(rows * extent.stride);
-    block.row.expand_keys(first..first + keys, &mut scratch.tokens);
+    let width = at.heads.kv_heads * dim;
+    if let Work::Attend { k, .. } | Work::Scores { k, .. } = *work {
+        block.row.lines(first..first + keys, k, width, &mut scratch.key_lines);
+    }
+    if let Work::Attend { v, .. } | Work::Mix { v, .. } = *work {
+        block.row.lines(first..first + keys, v, width, &mut scratch.value_lines);
+    }
     scratch.rows.clear();
     let (mut query, mut head) = (block.rows.start / group, block.rows.start % group);
     for _ in 0..rows {
@@ -233,8 +241,8 @@ unsafe fn run_block<V: Lanes, const ROWS: usize, const VECTORS: usize>(at: &Atte
     }
 
     unsafe {
-        if let Work::Attend { q, k, .. } | Work::Scores { q, k, .. } = *work {
-            score::<V, ROWS, VECTORS>(at, block, extent, q, k, scratch);
+        if let Work::Attend { q, .. } | Work::Scores { q, .. } = *work {
+            score::<V, ROWS, VECTORS>(at, block, extent, q, scratch);
         }
         for (r, row) in scratch.rows.iter_mut().enumerate() {
             let line = pattern.add(r * extent.stride);
@@ -263,7 +271,7 @@ unsafe fn run_block<V: Lanes, const ROWS: usize, const VECTORS: usize>(at: &Atte
             }
         }
         if let Work::Attend { v, z, .. } | Work::Mix { v, z, .. } = *work {
-            mix::<V, ROWS, VECTORS>(at, block, extent, v, scratch);
+            mix::<V, ROWS, VECTORS>(at, block, extent, scratch);
             let lines = scratch.z.reserve(0);
             for (r, row) in scratch.rows.iter().enumerate() {
                 let line = lines.add(r * extent.padded);
@@ -319,16 +327,14 @@ unsafe fn score<V: Lanes, const ROWS: usize, const VECTORS: usize>(
     block: &Block,
     extent: Extent,
     q: &[f32],
-    k: &[f32],
     scratch: &mut Scratch,
 ) {
     let dim = at.heads.head_dim;
     let pattern = scratch.pattern.reserve(0);
     let packed = scratch.keys.reserve(dim * KEY_BLOCK);
-    let width = at.heads.kv_heads * dim;
     for start in (0..extent.keys).step_by(KEY_BLOCK) {
-        let tokens = &scratch.tokens[start..extent.keys.min(start + KEY_BLOCK)];
-        unsafe { pack_keys(k.as_ptr().add(block.kv_head * dim), width, dim, tokens, packed) };
+        let lines = &scratch.key_lines[start..extent.keys.min(start + KEY_BLOCK)];
+        unsafe { pack_keys(lines, block.kv_head * dim, dim, packed) };
         for_tiles!(ROWS, block.rows.len(), |r, N| {
             let (low, high) = (scratch.rows[r].seen.start, scratch.rows[r + N - 1].seen.end);
             if low < start + KEY_BLOCK && high > start {
@@ -383,13 +389,13 @@ unsafe fn score_tile<V: Lanes, const N: usize, const P: usize>(
     }
 }
 
-/// Transposes the keys of `tokens` (at most `KEY_BLOCK`) to [dimension][KEY_BLOCK]. Missing lanes repeat the last key.
+/// Transposes the keys at `offset` of some lines (at most `KEY_BLOCK`) to [dimension][KEY_BLOCK]. Missing lanes repeat the last key.
 #[inline(always)]
-unsafe fn pack_keys(k: *const f32, width: usize, dim: usize, tokens: &[usize], packed: *mut f32) {
-    let last = tokens[tokens.len() - 1];
-    for lane in (0..tokens.len()).step_by(4) {
+unsafe fn pack_keys(lines: &[*const f32], offset: usize, dim: usize, packed: *mut f32) {
+    let last = lines[lines.len() - 1];
+    for lane in (0..lines.len()).step_by(4) {
         unsafe {
-            let from: [*const f32; 4] = std::array::from_fn(|i| k.add(tokens.get(lane + i).unwrap_or(&last) * width));
+            let from: [*const f32; 4] = std::array::from_fn(|i| lines.get(lane + i).unwrap_or(&last).add(offset));
             let mut d = 0;
             while d + 4 <= dim {
                 transpose(from.map(|key| key.add(d)), packed.add(d * KEY_BLOCK + lane));
@@ -483,7 +489,6 @@ unsafe fn mix<V: Lanes, const ROWS: usize, const VECTORS: usize>(
     at: &Attention,
     block: &Block,
     extent: Extent,
-    v: &[f32],
     scratch: &mut Scratch,
 ) {
     let dim = at.heads.head_dim;
@@ -491,20 +496,19 @@ unsafe fn mix<V: Lanes, const ROWS: usize, const VECTORS: usize>(
     let z = scratch.z.reserve(block.rows.len() * extent.padded);
     let many = (VALUE_BLOCK / extent.padded).max(WIDTH);
     let packed = scratch.values.reserve(many * extent.padded);
-    let width = at.heads.kv_heads * dim;
     unsafe {
         z.write_bytes(0, block.rows.len() * extent.padded);
         for start in (0..extent.keys).step_by(many) {
-            let tokens = &scratch.tokens[start..extent.keys.min(start + many)];
-            for (j, token) in tokens.iter().enumerate() {
+            let lines = &scratch.value_lines[start..extent.keys.min(start + many)];
+            for (j, line) in lines.iter().enumerate() {
                 // The padding keeps older floats: lanes that nobody reads.
-                let from = v.as_ptr().add(token * width + block.kv_head * dim);
+                let from = line.add(block.kv_head * dim);
                 copy::<V>(from, packed.add(j * extent.padded), dim);
             }
             for_tiles!(ROWS, block.rows.len(), |r, N| {
                 let tile = MixTile::<N>::new(std::array::from_fn(|i| {
                     let Range { start: low, end: high } = scratch.rows[r + i].seen;
-                    let clip = |key: usize| key.clamp(start, start + tokens.len()) - start;
+                    let clip = |key: usize| key.clamp(start, start + lines.len()) - start;
                     (pattern.add((r + i) * extent.stride + start).cast_const(), clip(low)..clip(high))
                 }));
                 for column in (0..extent.padded).step_by(VECTORS * WIDTH) {
@@ -590,12 +594,15 @@ impl<const N: usize> MixTile<N> {
 
 /// z of one row whose written pattern is not zero at some masked key: all visible keys, and the masked ones that are not zero.
 #[inline(always)]
-fn mix_sparse(at: &Attention, block: &Block, pattern: &[f32], seen: &Range<usize>, v: &[f32], z: &mut [f32]) {
+fn mix_sparse(at: &Attention, block: &Block, pattern: &[f32], seen: &Range<usize>, v: Buffers<'_>, z: &mut [f32]) {
     let dim = at.heads.head_dim;
     z.fill(0.0);
-    for (j, token) in block.row.keys.iter().cloned().flatten().enumerate() {
+    let mut lines = vec![];
+    block.row.lines(0..pattern.len(), v, at.heads.kv_heads * dim, &mut lines);
+    for (j, line) in lines.into_iter().enumerate() {
         if seen.contains(&j) || pattern[j] != 0.0 {
-            let value = &v[(token * at.heads.kv_heads + block.kv_head) * dim..][..dim];
+            // SAFETY: a line has the floats of all key heads.
+            let value = unsafe { std::slice::from_raw_parts(line.add(block.kv_head * dim), dim) };
             for (z, v) in z.iter_mut().zip(value) {
                 *z = pattern[j].mul_add(*v, *z);
             }

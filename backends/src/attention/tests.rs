@@ -65,13 +65,13 @@ impl Case {
 
     fn attend(&self) -> Vec<f32> {
         let mut z = vec![0.25; self.q.len()];
-        self.at.attend(&self.q, &self.k, &self.v, &self.rows, &mut z).unwrap();
+        self.at.attend(&self.q, &[&self.k], &[&self.v], &self.rows, &mut z).unwrap();
         z
     }
 
     fn scores(&self, row: &Row) -> Vec<f32> {
         let mut scores = vec![9.0; self.at.heads.heads * row.queries.len() * row.key_count()];
-        self.at.scores(&self.q, &self.k, row, &mut scores).unwrap();
+        self.at.scores(&self.q, &[&self.k], row, &mut scores).unwrap();
         scores
     }
 
@@ -84,7 +84,7 @@ impl Case {
     /// z of the row's queries from a pattern.
     fn mix(&self, row: &Row, pattern: &[f32]) -> Vec<f32> {
         let mut z = vec![0.25; self.q.len()];
-        self.at.mix(pattern, &self.v, row, &mut z).unwrap();
+        self.at.mix(pattern, &[&self.v], row, &mut z).unwrap();
         self.of_row(row, &z)
     }
 
@@ -327,7 +327,7 @@ fn what_does_not_fit_is_an_error() {
         let mut case = Case { at: good.at.clone(), q: good.q.clone(), k: good.k.clone(), v: good.v.clone(), rows: good.rows.clone() };
         change(&mut case);
         let mut z = vec![0.0; good.q.len()];
-        case.at.attend(&case.q, &case.k, &case.v, &case.rows, &mut z)
+        case.at.attend(&case.q, &[&case.k], &[&case.v], &case.rows, &mut z)
     };
     assert_eq!(attend(&|_| ()), Ok(()));
     assert!(matches!(attend(&|case| case.at.heads.kv_heads = 3), Err(AttentionError::Heads(_))));

@@ -91,7 +91,7 @@ fn run(backend: &dyn Backend, program: &Verified, models: &Handles) -> Result<Sh
     let log = events.clone();
     let push = |events: &Mutex<Vec<_>>, event| events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
     let mut host = Functions::new(move |event| {
-        let Event::Log { label, value } = event;
+        let Event::Log { label, value } = event else { return };
         push(&log, (format!("log {label:?}"), vec![value]));
     });
     for (effects, names) in FUNCTIONS.iter().enumerate() {

@@ -12,9 +12,9 @@ use irc_ir::{
     graph::NodeId,
     model::{HookId, ModelSpec, StageKind},
     op::Op,
-    plan::{Joined, Lane, LaneId, Pieces, StageStep, Write},
+    plan::{Joined, KeyPiece, Lane, LaneId, Pieces, StageStep, Write},
     tensor::Tensor,
-    types::Type,
+    types::{Dim, Type},
 };
 
 use irc_passes::takes;
@@ -26,7 +26,7 @@ use crate::{
     edit::Edit,
     failed,
     positionwise::{Flat, FlatBatch},
-    steps::check_ids,
+    steps::{check_ids, check_length},
 };
 
 impl Execution<'_> {
@@ -41,34 +41,31 @@ impl Execution<'_> {
     }
 
     /// The pieces of a value, sequence by sequence.
-    fn collected(&mut self, pieces: &Pieces, node: NodeId) -> Result<Vec<Tensor>, Diagnostic> {
-        let mut parts = vec![];
-        match pieces.as_slice() {
-            [(lane, positions)] => {
-                let value = self.lane_value(*lane, node)?;
-                if value.positions == *positions {
-                    parts.push(value.tensor.clone());
-                } else {
-                    (0..value.batch).for_each(|at| parts.push(value.part(at, positions)));
-                }
-            }
-            several => {
-                for sequence in 0..several.first().map_or(0, |(lane, _)| self.lane(*lane).batch) {
-                    for (lane, positions) in several {
-                        parts.push(self.lane_value(*lane, node)?.part(sequence, positions));
-                    }
-                }
-            }
+    pub(super) fn collected(&mut self, pieces: &Pieces, node: NodeId) -> Result<Vec<Tensor>, Diagnostic> {
+        let values = pieces.iter().map(|(lane, _)| self.take_lane(*lane, node)).collect::<Result<Vec<LaneValue>, _>>()?;
+        if let ([value], [(_, positions)]) = (values.as_slice(), pieces.as_slice())
+            && value.positions == *positions
+        {
+            return Ok(vec![value.tensor.clone()]);
         }
-        for (lane, _) in pieces {
-            self.let_go(*lane, node);
+        let mut parts = vec![];
+        for sequence in 0..values.first().map_or(0, |value| value.batch) {
+            parts.extend(values.iter().zip(pieces).map(|(value, (_, positions))| value.part(sequence, positions)));
         }
         Ok(parts)
     }
 
-    fn lane_value(&self, lane: LaneId, node: NodeId) -> Result<&LaneValue, Diagnostic> {
+    /// A value that a lane has, or a forward from outside; it is used once more.
+    pub(super) fn take_lane(&mut self, lane: LaneId, node: NodeId) -> Result<LaneValue, Diagnostic> {
         let missing = || failed(format!("the schedule uses node {node:?} of lane {} before it is there", lane.index()));
-        self.lanes.get(&(lane, node)).ok_or_else(missing)
+        if let Lane { given: Some(given), parent: None, .. } = *self.lane(lane) {
+            let carried = self.take_forward(given)?;
+            let tensor = carried.nodes.get(&node).ok_or_else(missing)?.clone();
+            return Ok(LaneValue { batch: carried.batch, positions: 0..carried.length, tensor });
+        }
+        let value = self.lanes.get(&(lane, node)).ok_or_else(missing)?.clone();
+        self.let_go(lane, node);
+        Ok(value)
     }
 
     /// A value of a lane was used once more.
@@ -84,15 +81,19 @@ impl Execution<'_> {
 
     /// Puts a value of the program together of what several lanes have.
     pub(super) fn join(&mut self, join: &Joined) -> Result<(), Diagnostic> {
-        let parts = self.collected(&join.pieces, join.node)?;
-        self.capture(join.value, Tensor::joined(&parts));
-        Ok(())
+        let [(lane, _), ..] = join.pieces.as_slice() else { return Ok(()) };
+        let spec = &self.program.models()[&self.lane(*lane).model];
+        let tensor = match spec.hook_at(join.node).is_some_and(|hook| spec.is_square(hook)) {
+            true => self.take_lane(*lane, join.node)?.tensor,
+            false => Tensor::joined(&self.collected(&join.pieces, join.node)?),
+        };
+        self.capture(join.value, tensor)
     }
 
     pub(super) fn stage(&mut self, step: &StageStep) -> Result<(), Diagnostic> {
         let spec = self.program.models()[&step.model].clone();
-        let ready = self.ready[&step.model].clone();
-        let spans = self.spans(step);
+        let ready = self.around.ready[&step.model].clone();
+        let spans = self.spans(step, &spec)?;
         let mut inputs = BTreeMap::new();
         for &input in takes::own_inputs(&spec, step) {
             let mut parts = vec![];
@@ -109,15 +110,29 @@ impl Execution<'_> {
     }
 
     /// Where each lane's tokens are in the flat batch.
-    fn spans(&self, step: &StageStep) -> Vec<Span> {
+    fn spans(&self, step: &StageStep, spec: &ModelSpec) -> Result<Vec<Span>, Diagnostic> {
         let mut start = 0;
         let span = |(lane, positions): (&LaneId, &Range<usize>)| {
-            let info = self.lane(*lane);
-            let span = Span { start, batch: info.batch, positions: positions.clone(), length: info.length, keys: vec![] };
+            let Lane { batch, length, tokens, .. } = *self.lane(*lane);
+            let past = self.past(*lane)?;
+            if let Some(tokens) = tokens {
+                check_length(batch, length, past, spec.context()).map_err(|error| error.or_label(self.span_of_tokens(tokens)))?;
+            }
+            let span = Span { start, batch, positions: positions.clone(), length, past, keys: vec![] };
             start += span.count();
-            span
+            Ok(span)
         };
         step.lanes.iter().zip(&step.positions).map(span).collect()
+    }
+
+    /// Where the program has the forward of some tokens.
+    fn span_of_tokens(&self, tokens: NodeId) -> &irc_ir::diagnostic::Span {
+        let graph = self.program.graph();
+        let takes = |node: &irc_ir::graph::Node| {
+            let is_forward = matches!(node.op, Op::Forward { .. } | Op::Extend {});
+            is_forward && node.operands.last().is_some_and(|last| self.value(*last) == tokens)
+        };
+        graph.span(graph.nodes().find(|(_, node)| takes(node)).map_or(tokens, |(id, _)| id))
     }
 
     /// What the lanes of a stage make of hooks where they are computed, by the node of the hook.
@@ -155,8 +170,10 @@ impl Execution<'_> {
     }
 
     fn written_value(&mut self, spec: &ModelSpec, lane: &Lane, write: &Write, positions: &Range<usize>) -> Result<Tensor, Diagnostic> {
-        let sizes = hook_sizes(spec, write.hook, lane.batch, lane.length - write.from)?;
-        let value = self.take_tensor(write.value)?.reshaped(sizes);
+        let mut value = self.take_tensor(write.value)?;
+        if !spec.is_square(write.hook) {
+            value = value.reshaped(hook_sizes(spec, write.hook, lane.batch, lane.length - write.from)?);
+        }
         check_ids(self.program, spec, spec.hook_info(write.hook).node, &value, write.value)?;
         let shown = positions.start.saturating_sub(write.from)..positions.end.saturating_sub(write.from);
         Ok(if spec.is_square(write.hook) { value } else { at_positions(&value, &shown) })
@@ -178,7 +195,7 @@ impl Execution<'_> {
             known.insert(spec.hook_info(hook).node, Flat::whole(Tensor::joined(&values)));
         }
         let edits = self.edits(step, spec, spans)?;
-        let (caps, cancel) = (self.caps, self.cancel);
+        let (caps, cancel) = (self.around.caps, self.around.cancel);
         let (crossed, time) = Default::default();
         let mut batch = FlatBatch { spec, model, caps, cancel, tokens, known, edits, crossed, time };
         batch.compute(&takes::wanted(spec, step))?;
@@ -186,14 +203,14 @@ impl Execution<'_> {
         for &output in &step.outputs {
             let all = batch.get(output).ok_or_else(|| failed("the engine left an output out"))?;
             for (&lane, span) in step.lanes.iter().zip(spans) {
-                self.keep(lane, output, span, all.part(span.tokens()));
+                self.keep_lane(lane, output, span, all.part(span.tokens()));
             }
         }
         let places = places(step);
         for capture in &step.captures {
             let all = batch.get(spec.hook_info(capture.hook).node).ok_or_else(|| failed("the engine left a hook out"))?;
             let part = |tokens: Range<usize>| all.part(tokens);
-            self.capture(capture.value, within(&part, &spans[places[&capture.lane]], &capture.positions));
+            self.capture(capture.value, within(&part, &spans[places[&capture.lane]], &capture.positions))?;
         }
         let report = &mut self.outcome.report;
         report.add_calls(batch.crossed, batch.time);
@@ -213,14 +230,20 @@ impl Execution<'_> {
             let mut flat: Vec<i64> = vec![];
             if matches!(&node.op, Op::Input { name, .. } if &**name == "positions") {
                 for span in spans {
-                    (0..span.batch).for_each(|_| flat.extend(span.positions.clone().map(|position| position as i64)));
+                    (0..span.batch).for_each(|_| flat.extend(span.positions.clone().map(|position| (span.past + position) as i64)));
                 }
             } else if step.inputs.contains(&id) {
                 for (lane, span) in step.lanes.iter().zip(spans) {
                     let info = &self.schedule.lanes[lane.index()];
-                    let place = info.tokens.ok_or_else(|| failed("an applied module has no tokens"))?;
-                    let ids = self.take_tensor(place)?.reshaped([info.batch, info.length]);
-                    check_ids(self.program, spec, id, &ids, place)?;
+                    let ids = match (info.tokens, info.given) {
+                        (Some(place), _) => {
+                            let ids = self.take_tensor(place)?.reshaped([info.batch, info.length]);
+                            check_ids(self.program, spec, id, &ids, place)?;
+                            ids
+                        }
+                        (None, Some(given)) => self.take_forward(given)?.tokens.clone(),
+                        (None, None) => return Err(failed("an applied module has no tokens")),
+                    };
                     let ids = at_positions(&ids, &span.positions);
                     flat.extend(ids.values::<i64>().ok_or_else(|| failed("token ids are i64"))?);
                 }
@@ -251,20 +274,40 @@ impl Execution<'_> {
         });
         let written = written.collect();
         let keys = self.takes.keys(spec, step);
-        for (&lane, span) in step.lanes.iter().zip(&mut spans) {
-            let pieces = self.schedule.pieces(lane, step.stage, self.takes.key_positions(spec, lane, &span.positions));
-            span.keys = pieces.into_iter().map(|(maker, positions)| (keys.place[&maker], positions)).collect();
+        let (mut ranges, mut start_of_part) = (vec![], 0);
+        for (maker, positions) in &keys.parts {
+            let (batch, positions, past) = (self.lane(*maker).batch, positions.clone(), self.past(*maker)?);
+            let range = KeyRange { start: start_of_part, batch, positions, past };
+            start_of_part += range.count();
+            ranges.push(range);
         }
-        let mut start_of_part = 0;
-        let ranges = keys.parts.iter().map(|(maker, positions)| {
-            let range = KeyRange { start: start_of_part, batch: self.lane(*maker).batch, positions: positions.clone() };
-            start_of_part += range.batch * positions.len();
-            range
-        });
-        let ranges: Vec<KeyRange> = ranges.collect();
+        let mut pasts = vec![];
+        for given in &keys.given {
+            let carried = self.take_forward(*given)?;
+            let range = KeyRange { start: start_of_part, batch: carried.batch, positions: 0..carried.past + carried.length, past: 0 };
+            start_of_part += range.count();
+            ranges.push(range);
+            pasts.push(carried);
+        }
+        for (&lane, span) in step.lanes.iter().zip(&mut spans) {
+            for piece in self.schedule.key_pieces(lane, step.stage, self.takes.key_positions(spec, lane, &span.positions).end) {
+                let place = |given| keys.parts.len() + keys.given.iter().position(|known| *known == given).unwrap_or(0);
+                span.keys.push(match piece {
+                    KeyPiece::Made(maker, positions) => (keys.place[&maker], positions),
+                    KeyPiece::Before(given) => (place(given), 0..self.length(given)?.0),
+                    KeyPiece::Given(given, positions) => {
+                        let (past, _) = self.length(given)?;
+                        (place(given), past + positions.start..past + positions.end)
+                    }
+                });
+            }
+        }
+        let cached = |which: usize| pasts.iter().filter_map(|carried| carried.cache.get(&step.stage)).flat_map(move |of| of.buffers(which));
+        let cached = [cached(0).collect(), cached(1).collect()];
         let mut keys_and_values = [None, None];
         for (which, hook) in self.takes.keys_looked_at(step, spec, shape) {
-            keys_and_values[which - 1] = Some(self.key_parts(step, spec, &keys, shape.inputs[which], hook)?);
+            let parts = keys.parts.iter().map(|(maker, at)| self.key_part(spec, step.stage, *maker, at, shape.inputs[which], hook));
+            keys_and_values[which - 1] = Some(parts.collect::<Result<Vec<_>, _>>()?);
         }
         let mut wanted: BTreeMap<HookId, Vec<bool>> = BTreeMap::new();
         for &output in &step.outputs {
@@ -276,14 +319,15 @@ impl Execution<'_> {
             wanted.entry(capture.hook).or_insert_with(|| vec![false; spans.len()])[places[&capture.lane]] = true;
         }
         let queries = inputs.get(&shape.inputs[0]);
-        let request = Request { lanes: &spans, keys: &ranges, queries, keys_and_values, written, wanted, cancel: self.cancel };
+        let cancel = self.around.cancel;
+        let request = Request { lanes: &spans, keys: &ranges, pasts: cached, queries, keys_and_values, written, wanted, cancel };
         let values = attention.run(&request)?;
         self.outcome.report.attention_time += start.elapsed();
 
         // Keys and values of a lane are where its own part is.
         let place_of = |hook: HookId, at: usize| match hook == shape.k || hook == shape.v {
             true => keys.place.get(&step.lanes[at]).map(|part| {
-                let KeyRange { start, batch, positions } = ranges[*part].clone();
+                let KeyRange { start, batch, positions, .. } = ranges[*part].clone();
                 Span { start, batch, positions, ..spans[at].clone() }
             }),
             false => Some(spans[at].clone()),
@@ -292,11 +336,13 @@ impl Execution<'_> {
         for &output in &step.outputs {
             let hook = spec.hook_at(output).unwrap_or(shape.z);
             for (at, &lane) in step.lanes.iter().enumerate() {
-                if self.is_used(lane, output)
-                    && let Some(HookTensor::Flat(all)) = values.get(&hook)
-                {
-                    let span = place_of(hook, at).ok_or_else(left_out)?;
-                    self.keep(lane, output, &span, all.part(span.tokens()));
+                match values.get(&hook) {
+                    Some(HookTensor::Flat(all)) if self.is_used(lane, output) => {
+                        let span = place_of(hook, at).ok_or_else(left_out)?;
+                        self.keep_lane(lane, output, &span, all.part(span.tokens()));
+                    }
+                    Some(HookTensor::PerLane(tensors)) => self.keep_lane(lane, output, &spans[at], tensors[at].clone()),
+                    Some(HookTensor::Flat(_)) | None => {}
                 }
             }
         }
@@ -309,34 +355,26 @@ impl Execution<'_> {
                 }
                 HookTensor::PerLane(tensors) => tensors[at].clone(),
             };
-            self.capture(capture.value, tensor);
+            self.capture(capture.value, tensor)?;
         }
         Ok(())
     }
 
-    /// The keys or values of an attention step, part by part, each with whether it is set.
-    fn key_parts(
+    /// The keys or values that a lane made at some positions, with whether they are set.
+    pub(super) fn key_part(
         &mut self,
-        step: &StageStep,
         spec: &ModelSpec,
-        keys: &takes::Keys,
+        stage: usize,
+        maker: LaneId,
+        positions: &Range<usize>,
         input: NodeId,
         hook: HookId,
-    ) -> Result<Vec<(Tensor, bool)>, Diagnostic> {
-        let schedule = self.schedule;
-        let mut parts = Vec::with_capacity(keys.parts.len());
-        for (maker, positions) in &keys.parts {
-            let info = &schedule.lanes[maker.index()];
-            let write = info.writes.iter().find(|write| info.stage == step.stage && write.hook == hook);
-            parts.push(match write {
-                Some(write) => {
-                    let value = self.written_value(spec, info, write, positions)?;
-                    (value, true)
-                }
-                None => (Tensor::joined(&self.input(spec, *maker, input, positions)?), false),
-            });
+    ) -> Result<(Tensor, bool), Diagnostic> {
+        let info = &self.schedule.lanes[maker.index()];
+        match info.writes.iter().find(|write| info.stage == stage && write.hook == hook) {
+            Some(write) => Ok((self.written_value(spec, info, write, positions)?, true)),
+            None => Ok((Tensor::joined(&self.input(spec, maker, input, positions)?), false)),
         }
-        Ok(parts)
     }
 
     fn is_used(&self, lane: LaneId, node: NodeId) -> bool {
@@ -344,19 +382,28 @@ impl Execution<'_> {
     }
 
     /// Keeps what later steps use.
-    fn keep(&mut self, lane: LaneId, node: NodeId, span: &Span, tensor: Tensor) {
+    fn keep_lane(&mut self, lane: LaneId, node: NodeId, span: &Span, tensor: Tensor) {
         if self.is_used(lane, node) {
             self.lanes.insert((lane, node), LaneValue { batch: span.batch, positions: span.positions.clone(), tensor });
         }
     }
 
     /// Gives a value of the program what was found at a hook, under the shape that it has there.
-    fn capture(&mut self, value: NodeId, tensor: Tensor) {
+    fn capture(&mut self, value: NodeId, tensor: Tensor) -> Result<(), Diagnostic> {
         if let Type::Tensor(ty) = self.program.ty(value) {
-            let sizes: Vec<usize> = ty.shape.iter().filter_map(|dim| dim.as_usize()).collect();
+            let frame = &self.frame;
+            let size = |dim: &Dim| dim.as_usize().or_else(|| dim.substitute(&|symbol| frame.size(symbol)).as_usize());
+            let sizes: Option<Vec<usize>> = ty.shape.iter().map(size).collect();
+            let tensor = match sizes {
+                Some(sizes) => tensor.reshaped(sizes),
+                // What depends on when a loop ended: scores, which have their shape.
+                None if tensor.shape().len() == ty.shape.len() => tensor,
+                None => return Err(failed(format!("the sizes of {ty} are not known"))),
+            };
             // A part must not keep a whole flat batch in memory.
-            self.store(value, Ok(Value::Tensor(tensor.reshaped(sizes).compacted())));
+            self.store(value, Ok(Value::Tensor(tensor.compacted())));
         }
+        Ok(())
     }
 }
 

@@ -56,7 +56,7 @@ use crate::{
         },
         proto::ModelProto,
     },
-    steps::{check_ids, evaluate, perform},
+    steps::{Frame, check_ids, evaluate, perform},
     weights::{Place, Weights},
 };
 
@@ -266,7 +266,7 @@ struct Execution<'a> {
 impl Execution<'_> {
     fn host(&mut self, id: NodeId, host: &mut dyn Host) {
         let operands = self.program.graph().node(id).operands.iter().map(|operand| self.value(*operand));
-        let value = operands.collect::<Result<Vec<Value>, _>>().and_then(|operands| evaluate(self.program, id, &operands, host));
+        let value = operands.collect::<Result<Vec<Value>, _>>().and_then(|operands| evaluate(self.program, id, &operands, &Frame::default(), host));
         self.values.insert(id, value);
     }
 
@@ -292,7 +292,7 @@ impl Execution<'_> {
         let operands = effect.operands.iter().map(|operand| self.value(*operand)).collect();
         let condition = effect.guard.map(|guard| self.value(guard.condition)).transpose()?;
         let otherwise = effect.guard.and_then(|guard| guard.otherwise).map(|other| self.value(other));
-        let result = perform(effect, operands, condition, otherwise, &mut self.outcome, host)?;
+        let result = perform(effect, operands, condition, otherwise, &Frame::default(), &mut self.outcome, host)?;
         if let (Some(value), Some(id)) = (result, self.schedule.results[at]) {
             self.values.insert(id, value);
         }
@@ -397,7 +397,7 @@ impl Execution<'_> {
                     }
                     steps.push(at);
                 }
-                Step::Join(_) | Step::Kernel(_) | Step::Effect(_) => {}
+                Step::Join(_) | Step::Keep(_) | Step::Kernel(_) | Step::Effect(_) => {}
             }
         }
         Ok(steps)
@@ -477,6 +477,6 @@ fn tokens(program: &Verified, schedule: &Schedule, step: &Step) -> usize {
         Step::Stage(step) if matches!(program.models()[&step.model].stages()[step.stage].kind, StageKind::Positionwise) => {
             step.lanes.iter().map(|lane| &schedule.lanes[lane.index()]).map(|lane| lane.batch * lane.length).sum()
         }
-        Step::Stage(_) | Step::Host(_) | Step::Join(_) | Step::Kernel(_) | Step::Effect(_) => 0,
+        Step::Stage(_) | Step::Host(_) | Step::Join(_) | Step::Keep(_) | Step::Kernel(_) | Step::Effect(_) => 0,
     }
 }

@@ -3,7 +3,6 @@
 use std::{borrow::Cow, collections::HashMap, ops::Range};
 
 use irc_ir::{
-    code::Code,
     diagnostic::Diagnostic,
     eval::{Value, eval},
     graph::NodeId,
@@ -13,7 +12,7 @@ use irc_ir::{
     types::{Dim, Name},
 };
 
-use crate::{Handle, cancel::Cancel, failed};
+use crate::{Handle, cancel::Cancel, failed, steps::check_length};
 
 /// A forward pass: the segments that it was extended by, one after the other, and what was evaluated of it so far.
 ///
@@ -51,14 +50,7 @@ impl Pass {
         if *batch != self.batch {
             return Err(failed(format!("{} sequences cannot go on with tokens for {batch}", self.batch)));
         }
-        // In the body of a loop, nobody may have known before.
-        if *batch == 0 || *length == 0 {
-            return Err(Diagnostic::error(Code::E2004, "a forward needs at least one sequence and one token"));
-        }
-        if self.length() + length > context {
-            let message = format!("{} tokens are more than the model's context of {context}", self.length() + length);
-            return Err(Diagnostic::error(Code::E2004, message));
-        }
+        check_length(*batch, *length, self.length(), context)?;
         let mut segments = self.segments.clone();
         segments.push(Segment { length: *length, tokens: Some(tokens), writes: HashMap::new() });
         Ok(Pass { model: self.model.clone(), batch: self.batch, segments, nodes: HashMap::new() })

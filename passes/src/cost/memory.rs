@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use irc_ir::{
     graph::{EffectKind, NodeId},
     model::StageKind,
-    plan::{Joined, LaneId, Pieces, Schedule, StageStep, Step},
+    plan::{Joined, Kept, LaneId, Pieces, Schedule, StageStep, Step},
     types::Name,
     verify::Verified,
 };
@@ -196,6 +196,16 @@ impl<'a> Memory<'a> {
         if let Some(buffer) = self.together(&parts, size) {
             self.store(join.value, buffer);
         }
+    }
+
+    /// A forward that is kept takes what it is made of, and holds it to the end.
+    pub(super) fn keep(&mut self, kept: &Kept) {
+        let taken = self.takes.of(&Step::Keep(kept.clone()));
+        let bytes = taken.lanes.iter().filter_map(|key| Some(self.buffers[self.lanes.get(key)?.buffer].0)).sum();
+        taken.lanes.into_iter().for_each(|(lane, node)| self.let_go(lane, node));
+        let operands = self.take_all(&taken.values);
+        operands.into_iter().for_each(|operand| self.release(operand));
+        self.make(bytes);
     }
 
     /// Operations on the host, of which `id` is the last.

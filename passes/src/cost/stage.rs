@@ -221,7 +221,7 @@ impl<'a> Stages<'a> {
         let sizes = &self.sizes[&step.model];
         let size = |hook: HookId| sizes[spec.hook_info(hook).node.index()];
         let [q, k, v] = takes::looks(hooks, &wanted, &set);
-        let keys = if k || v { takes.keys(spec, step) } else { takes::Keys { parts: vec![], place: HashMap::new() } };
+        let keys = if k || v { takes.keys(spec, step) } else { takes::Keys::default() };
         let looked: u64 = keys.parts.iter().map(|(lane, at)| tokens(takes.schedule.lanes[lane.index()].batch, at)).sum();
         let mut ran = Ran { made: vec![], beside };
         // Rotary turns a copy; what comes of several lanes is put together.

@@ -4,16 +4,16 @@
 //! the first; where a written value turns out to need a later stage of another lane, that one is settled again.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Range,
     rc::Rc,
 };
 
 use irc_ir::{
     graph::NodeId,
-    model::{HookId, ModelSpec, StageKind},
+    model::{Attention, HookId, ModelSpec, StageKind},
     op::Op,
-    plan::{Capture, Joined, Lane, LaneId, Write, hull, lane_at, pieces},
+    plan::{Capture, Joined, Keep, Kept, KeyPiece, Lane, LaneId, Past, Write, hull, key_pieces, lane_at, pieces},
     types::Name,
     verify::Verified,
 };
@@ -78,6 +78,9 @@ pub(super) struct Demand<'a> {
     /// By node, whether its value is needed.
     is_wanted: Vec<bool>,
     pub(super) joins: Vec<Joined>,
+    /// What has to be kept of forwards that loops take or a body gives.
+    keeps: BTreeMap<NodeId, Keep>,
+    pub(super) kept: Vec<Kept>,
     queue: Vec<NodeId>,
     /// Tasks that have to be settled, by stage, and the last stage that has some.
     unsettled: Vec<Vec<u32>>,
@@ -93,7 +96,13 @@ struct Model<'a> {
 }
 
 impl<'a> Demand<'a> {
-    pub(super) fn new(program: &'a Verified, values: &'a Values, mut of: Lanes<'a>, strategy: Strategy) -> Demand<'a> {
+    pub(super) fn new(
+        program: &'a Verified,
+        values: &'a Values,
+        mut of: Lanes<'a>,
+        keeps: BTreeMap<NodeId, Keep>,
+        strategy: Strategy,
+    ) -> Demand<'a> {
         let names: Vec<&Name> = program.models().keys().collect();
         let specs = program.models().values().map(|spec| {
             let stages = spec.stages().iter().enumerate();
@@ -117,6 +126,8 @@ impl<'a> Demand<'a> {
             known: HashMap::new(),
             is_wanted: vec![false; program.graph().len()],
             joins: vec![],
+            keeps,
+            kept: vec![],
             queue: vec![],
             unsettled: vec![],
             last: 0,
@@ -163,6 +174,10 @@ impl<'a> Demand<'a> {
         } else if let Some(hook) = self.values.hooks.get(&value) {
             let length = self.values.bases[hook.forward.base].length;
             self.capture(value, value, 0..length);
+        } else if let Some(forward) = self.values.forwards.get(&value).filter(|forward| !self.values.comes_from_outside(forward)) {
+            let base = &self.values.bases[forward.base];
+            base.tokens.into_iter().chain(base.given).for_each(|value| self.want(value));
+            self.keep(value);
         } else {
             let operands = &self.program.graph().node(value).operands;
             operands.iter().for_each(|operand| self.want(*operand));
@@ -187,15 +202,58 @@ impl<'a> Demand<'a> {
             false => pieces(&self.lanes, lane, info.stage, positions),
         };
         match pieces.as_slice() {
-            [(lane, positions)] => {
+            [(lane, positions)] if !self.lanes[lane.index()].is_outside() => {
                 let task = self.ask(*lane, info.stage, info.node, positions.clone(), false);
                 self.tasks[task].captures.push(Capture { lane: *lane, hook, value, positions: positions.clone() });
             }
             _ => {
                 for (lane, positions) in &pieces {
-                    self.ask(*lane, info.stage, info.node, positions.clone(), true);
+                    self.output(*lane, info.stage, info.node, positions.clone());
                 }
                 self.joins.push(Joined { value, node: info.node, pieces });
+            }
+        }
+    }
+
+    /// Asks for what is kept of a forward.
+    fn keep(&mut self, value: NodeId) {
+        let lane = self.of.of(value);
+        let keep = self.keeps.get(&value).cloned().unwrap_or_default();
+        let model = self.model(lane);
+        let spec = model.spec;
+        let length = self.lanes[lane.index()].length;
+        for &node in &keep.nodes {
+            let stage = model.stage_of[node.index()] as usize;
+            match spec.hook_at(node).is_some_and(|hook| spec.is_square(hook)) {
+                true => self.output(lane_at(&self.lanes, lane, stage, usize::MAX).0, stage, node, 0..length),
+                false => self.request(lane, stage, node, 0..length),
+            }
+        }
+        if keep.extends {
+            for (at, stage) in spec.stages().iter().enumerate() {
+                let StageKind::Attention(_) = &stage.kind else { continue };
+                self.need_keys(&model, lane, at, length, [true, true]);
+            }
+        }
+        self.kept.push(Kept { value, lane, keep });
+    }
+
+    /// Asks for keys (1) and values (2) of an attention stage that a lane looks at up to a position, those of its past as well.
+    fn need_keys(&mut self, model: &Model<'_>, lane: LaneId, stage: usize, end: usize, looks: [bool; 2]) {
+        let StageKind::Attention(attention) = &model.spec.stages()[stage].kind else { return };
+        for piece in key_pieces(&self.lanes, lane, stage, end) {
+            let (maker, part) = match piece {
+                KeyPiece::Made(maker, part) => (maker, part),
+                KeyPiece::Given(given, _) | KeyPiece::Before(given) => {
+                    self.want(given);
+                    continue;
+                }
+            };
+            for (hook, input) in keys_and_values(attention, looks) {
+                match written(&self.lanes[maker.index()], stage, hook) {
+                    Some(write) => write.operands().into_iter().for_each(|value| self.want(value)),
+                    None => self.request(maker, model.stage_of[input.index()] as usize, input, part.clone()),
+                }
             }
         }
     }
@@ -203,7 +261,15 @@ impl<'a> Demand<'a> {
     /// Asks for positions of a node in a lane, of whoever makes them.
     fn request(&mut self, lane: LaneId, stage: usize, node: NodeId, positions: Range<usize>) {
         for (maker, positions) in pieces(&self.lanes, lane, stage, positions) {
-            self.ask(maker, stage, node, positions, true);
+            self.output(maker, stage, node, positions);
+        }
+    }
+
+    /// Asks the lane that has them for positions of a node that others take.
+    fn output(&mut self, lane: LaneId, stage: usize, node: NodeId, positions: Range<usize>) {
+        match self.lanes[lane.index()] {
+            Lane { given: Some(given), parent: None, .. } => self.want(given),
+            _ => drop(self.ask(lane, stage, node, positions, true)),
         }
     }
 
@@ -258,7 +324,7 @@ impl<'a> Demand<'a> {
         let length = info.length;
         let writes = info.writes.iter().filter(|_| info.stage == stage);
         let operands: Vec<NodeId> = writes.flat_map(Write::operands).collect();
-        let tokens = info.tokens.filter(|_| needs.tokens);
+        let tokens = info.tokens.or(info.given).filter(|_| needs.tokens);
         operands.into_iter().chain(tokens).for_each(|value| self.want(value));
         match &model.spec.stages()[stage].kind {
             StageKind::Positionwise => {
@@ -278,17 +344,9 @@ impl<'a> Demand<'a> {
                 if needs.inputs.contains(&q) {
                     self.request(lane, model.stage_of[q.index()] as usize, q, positions.clone());
                 }
-                for (which, hook) in [(1, attention.k), (2, attention.v)] {
-                    if !needs.looks[which] {
-                        continue;
-                    }
-                    let input = attention.inputs[which];
-                    for (maker, part) in pieces(&self.lanes, lane, stage, keys(model.spec, &positions, length)) {
-                        match written(&self.lanes[maker.index()], stage, hook) {
-                            Some(write) => write.operands().into_iter().for_each(|value| self.want(value)),
-                            None => self.request(maker, model.stage_of[input.index()] as usize, input, part),
-                        }
-                    }
+                let [_, k, v] = needs.looks;
+                if k || v {
+                    self.need_keys(&model, lane, stage, keys(model.spec, &positions, length).end, [k, v]);
                 }
             }
         }
@@ -309,16 +367,11 @@ impl<'a> Demand<'a> {
         (*self.places[lane.index()].get(stage)? as usize).checked_sub(1)
     }
 
-    /// Calls `each` with every task whose value a task takes.
-    pub(super) fn makers(&self, at: usize, mut each: impl FnMut(usize)) {
+    /// Calls `each` with every task and every forward from outside whose values a task takes.
+    pub(super) fn makers(&self, at: usize, mut each: impl FnMut(Maker)) {
         let Task { lane, stage, ref positions, ref needs, .. } = self.tasks[at];
         let model = &self.specs[self.model_of[lane.index()]];
-        let mut take = |lane: LaneId, input: NodeId, positions: Range<usize>| {
-            let stage = model.stage_of[input.index()] as usize;
-            for (maker, _) in pieces(&self.lanes, lane, stage, positions) {
-                self.task_at(maker, stage).into_iter().for_each(&mut each);
-            }
-        };
+        let mut take = |lane: LaneId, input: NodeId, positions: Range<usize>| self.made_by(model, lane, input, positions, &mut each);
         match &model.spec.stages()[stage].kind {
             StageKind::Positionwise => {
                 for &input in needs.inputs.iter().filter(|input| !is_given(model.spec, **input)) {
@@ -329,46 +382,86 @@ impl<'a> Demand<'a> {
                 if needs.inputs.contains(&attention.inputs[0]) {
                     take(lane, attention.inputs[0], positions.clone());
                 }
-                let keys = keys(model.spec, positions, self.lanes[lane.index()].length);
-                for (which, hook) in [(1, attention.k), (2, attention.v)] {
-                    for (maker, part) in pieces(&self.lanes, lane, stage, keys.clone()).into_iter().filter(|_| needs.looks[which]) {
-                        if written(&self.lanes[maker.index()], stage, hook).is_none() {
-                            take(maker, attention.inputs[which], part);
-                        }
-                    }
+                let end = keys(model.spec, positions, self.lanes[lane.index()].length).end;
+                let [_, k, v] = needs.looks;
+                if k || v {
+                    self.key_makers(model, lane, stage, end, [k, v], &mut each);
                 }
             }
         }
     }
 
-    /// Calls `each` with every value of the program that a task takes.
-    pub(super) fn operands(&self, at: usize, mut each: impl FnMut(NodeId)) {
-        let Task { lane, stage, ref positions, ref needs, .. } = self.tasks[at];
-        let info = &self.lanes[lane.index()];
-        let writes = info.writes.iter().filter(|_| info.stage == stage);
-        writes.for_each(|write| write.operands().into_iter().for_each(&mut each));
-        info.tokens.filter(|_| needs.tokens).into_iter().for_each(&mut each);
-        let model = &self.specs[self.model_of[lane.index()]];
-        if let StageKind::Attention(attention) = &model.spec.stages()[stage].kind {
-            let keys = keys(model.spec, positions, info.length);
-            for (which, hook) in [(1, attention.k), (2, attention.v)] {
-                for (maker, _) in pieces(&self.lanes, lane, stage, keys.clone()).into_iter().filter(|_| needs.looks[which]) {
-                    let write = written(&self.lanes[maker.index()], stage, hook).filter(|_| maker != lane);
-                    write.into_iter().for_each(|write| write.operands().into_iter().for_each(&mut each));
+    /// Calls `each` with who made positions of an input of a lane.
+    fn made_by(&self, model: &Model<'_>, lane: LaneId, input: NodeId, positions: Range<usize>, each: &mut impl FnMut(Maker)) {
+        let stage = model.stage_of[input.index()] as usize;
+        for (maker, _) in pieces(&self.lanes, lane, stage, positions) {
+            match self.lanes[maker.index()] {
+                Lane { given: Some(given), parent: None, .. } => each(Maker::Given(given)),
+                _ => self.task_at(maker, stage).into_iter().for_each(|task| each(Maker::Task(task))),
+            }
+        }
+    }
+
+    /// Calls `each` with who made keys and values.
+    fn key_makers(&self, model: &Model<'_>, lane: LaneId, stage: usize, end: usize, looks: [bool; 2], each: &mut impl FnMut(Maker)) {
+        let StageKind::Attention(attention) = &model.spec.stages()[stage].kind else { return };
+        for piece in key_pieces(&self.lanes, lane, stage, end) {
+            let (maker, part) = match piece {
+                KeyPiece::Made(maker, part) => (maker, part),
+                KeyPiece::Given(given, _) | KeyPiece::Before(given) => {
+                    each(Maker::Given(given));
+                    continue;
+                }
+            };
+            for (hook, input) in keys_and_values(attention, looks) {
+                match written(&self.lanes[maker.index()], stage, hook) {
+                    Some(write) => write.operands().into_iter().for_each(|value| each(Maker::Value(value))),
+                    None => self.made_by(model, maker, input, part.clone(), each),
                 }
             }
         }
+    }
+
+    /// Calls `each` with who made what is kept of a forward.
+    pub(super) fn makers_of_kept(&self, kept: &Kept, mut each: impl FnMut(Maker)) {
+        let lane = kept.lane;
+        let model = &self.specs[self.model_of[lane.index()]];
+        let info = &self.lanes[lane.index()];
+        for &node in &kept.keep.nodes {
+            let square = model.spec.hook_at(node).is_some_and(|hook| model.spec.is_square(hook));
+            let stage = model.stage_of[node.index()] as usize;
+            let lane = if square { lane_at(&self.lanes, lane, stage, usize::MAX).0 } else { lane };
+            self.made_by(model, lane, node, 0..info.length, &mut each);
+        }
+        if kept.keep.extends {
+            for (at, _) in model.spec.stages().iter().enumerate() {
+                self.key_makers(model, lane, at, info.length, [true, true], &mut each);
+            }
+        }
+        info.tokens.into_iter().for_each(|tokens| each(Maker::Value(tokens)));
+        info.given.into_iter().for_each(|given| each(Maker::Given(given)));
+    }
+
+    /// Calls `each` with every value of the program that a task takes.
+    pub(super) fn operands(&self, at: usize, mut each: impl FnMut(NodeId)) {
+        let Task { lane, stage, ref needs, .. } = self.tasks[at];
+        let info = &self.lanes[lane.index()];
+        let writes = info.writes.iter().filter(|_| info.stage == stage);
+        writes.for_each(|write| write.operands().into_iter().for_each(&mut each));
+        info.tokens.or(info.given).filter(|_| needs.tokens).into_iter().for_each(&mut each);
     }
 
     /// Forgets lanes in which nothing runs and numbers the others anew.
     pub(super) fn prune(&mut self) {
         let mut used = vec![false; self.lanes.len()];
-        for task in &self.tasks {
-            let mut next = Some(task.lane);
-            while let Some(lane) = next
-                && !std::mem::replace(&mut used[lane.index()], true)
-            {
-                next = self.lanes[lane.index()].parent;
+        let shown = self.joins.iter().flat_map(|join| join.pieces.iter().map(|(lane, _)| *lane));
+        let mut stack: Vec<LaneId> = self.tasks.iter().map(|task| task.lane).chain(shown).collect();
+        stack.extend(self.kept.iter().map(|kept| kept.lane));
+        while let Some(lane) = stack.pop() {
+            if !std::mem::replace(&mut used[lane.index()], true) {
+                let Lane { parent, past, .. } = self.lanes[lane.index()];
+                stack.extend(parent);
+                stack.extend(past.and_then(Past::lane));
             }
         }
         let mut places = vec![];
@@ -384,7 +477,13 @@ impl<'a> Demand<'a> {
         self.places.retain(|_| *keep.next().unwrap_or(&false));
         let mut keep = used.iter();
         self.model_of.retain(|_| *keep.next().unwrap_or(&false));
-        self.lanes.iter_mut().for_each(|lane| lane.parent.iter_mut().for_each(moved));
+        for lane in &mut self.lanes {
+            lane.parent.iter_mut().for_each(moved);
+            if let Some(Past::Lane(past)) = &mut lane.past {
+                moved(past);
+            }
+        }
+        self.kept.iter_mut().for_each(|kept| moved(&mut kept.lane));
         for task in &mut self.tasks {
             moved(&mut task.lane);
             task.captures.iter_mut().for_each(|capture| moved(&mut capture.lane));
@@ -481,6 +580,22 @@ fn keys(spec: &ModelSpec, positions: &Range<usize>, length: usize) -> Range<usiz
 /// What a lane writes at a hook of a stage.
 fn written(lane: &Lane, stage: usize, hook: HookId) -> Option<&Write> {
     lane.writes.iter().find(|write| lane.stage == stage && write.hook == hook)
+}
+
+/// Who made something that is taken.
+pub(super) enum Maker {
+    /// A task.
+    Task(usize),
+    /// The program: a value.
+    Value(NodeId),
+    /// Whoever made a forward that comes from outside.
+    Given(NodeId),
+}
+
+/// The hooks of keys and values, of those that are looked at, each with the input that it is made of.
+fn keys_and_values(attention: &Attention, [k, v]: [bool; 2]) -> impl Iterator<Item = (HookId, NodeId)> {
+    let all = [(k, attention.k, attention.inputs[1]), (v, attention.v, attention.inputs[2])];
+    all.into_iter().filter(|(looks, ..)| *looks).map(|(_, hook, input)| (hook, input))
 }
 
 /// Whether an input of a stage is one of the model: what no lane makes.

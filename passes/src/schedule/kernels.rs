@@ -82,9 +82,10 @@ fn uses(program: &Verified, values: &[NodeId], lanes: &[Lane], steps: &[Step]) -
                 }
             }
             Step::Effect(at) => other.extend(program.graph().effects[*at].uses().map(|used| values[used.index()])),
-            Step::Stage(_) | Step::Join(_) | Step::Kernel(_) => {}
+            Step::Stage(_) | Step::Join(_) | Step::Keep(_) | Step::Kernel(_) => {}
         }
     }
+    other.extend(program.graph().roots().map(|root| values[root.index()]));
     other.into_iter().for_each(|used| uses.entry(used).or_default().push(used));
     uses
 }

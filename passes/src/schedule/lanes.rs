@@ -11,7 +11,7 @@ use irc_ir::{
     graph::NodeId,
     model::{HookId, StageKind},
     op::Op,
-    plan::{Lane, LaneId, Write, lane_at},
+    plan::{Lane, LaneId, Past, Write, lane_at},
     verify::Verified,
 };
 use smallvec::SmallVec;
@@ -44,17 +44,20 @@ pub(super) struct Lanes<'a> {
     known: HashMap<LaneKey, LaneId>,
     /// The first lane of each base.
     roots: Vec<LaneId>,
-    /// The lane of each value at a hook, by its node.
+    /// The base of each lane.
+    base_of: Vec<usize>,
+    /// The lane of each value at a hook, and of each forward that is kept, by its node.
     of: HashMap<NodeId, LaneId>,
     /// Writes that change nothing.
     pub(super) identities: Vec<(HookId, NodeId)>,
 }
 
 impl<'a> Lanes<'a> {
-    /// All lanes that the values of a program are in.
-    pub(super) fn new(program: &'a Verified, values: &'a Values, target: &'a Target) -> Lanes<'a> {
+    /// All lanes that the values of a program, and the forwards that are `kept`, are in.
+    pub(super) fn new(program: &'a Verified, values: &'a Values, target: &'a Target, kept: impl Iterator<Item = NodeId>) -> Lanes<'a> {
         let (known, of) = Default::default();
-        let mut lanes = Lanes { program, values, target, lanes: vec![], known, roots: vec![], of, identities: vec![] };
+        let (roots, base_of, identities) = Default::default();
+        let mut lanes = Lanes { program, values, target, lanes: vec![], known, roots, base_of, of, identities };
         lanes.grow_roots();
         // What is written comes before what shows it, so that the lanes of all that a write is compared with are there.
         let mut hooks: Vec<NodeId> = values.hooks.keys().copied().collect();
@@ -63,10 +66,27 @@ impl<'a> Lanes<'a> {
             let lane = lanes.find(&values.hooks[&node].forward);
             lanes.of.insert(node, lane);
         }
+        for forward in kept {
+            let lane = lanes.find(&values.forwards[&forward]);
+            lanes.of.insert(forward, lane);
+        }
+        lanes.go_on();
         lanes
     }
 
-    /// The lane of the value at a hook of a forward.
+    /// Gives lanes their past.
+    fn go_on(&mut self) {
+        let past = |lanes: &mut Lanes<'_>, base: &Base| match (&base.past, base.given) {
+            (Some(past), _) => Some(Past::Lane(lanes.find(past))),
+            (None, given) => given.map(Past::Before),
+        };
+        let pasts: Vec<Option<Past>> = self.values.bases.iter().map(|base| past(self, base)).collect();
+        for (lane, base) in self.lanes.iter_mut().zip(&self.base_of) {
+            lane.past = pasts[*base];
+        }
+    }
+
+    /// The lane of the value at a hook of a forward, or of a forward that is kept.
     pub(super) fn of(&self, value: NodeId) -> LaneId {
         self.of[&value]
     }
@@ -75,12 +95,12 @@ impl<'a> Lanes<'a> {
     fn grow_roots(&mut self) {
         let mut beginnings: HashMap<Beginning, (usize, LaneId)> = HashMap::new();
         let models: Vec<_> = self.program.models().keys().collect();
-        for base in &self.values.bases {
+        for (at, base) in self.values.bases.iter().enumerate() {
             let id = LaneId(self.lanes.len() as u32);
-            let Base { model, tokens, batch, length, .. } = base.clone();
+            let Base { model, tokens, batch, length, given, .. } = base.clone();
             let (mut parent, mut first) = (None, 0);
             let sharing = self.target.strategy.share && self.target.strategy.prefixes && self.program.models()[&model].causal();
-            if sharing && let Some(ids) = tokens.and_then(|tokens| self.constant_ids(tokens, batch * length)) {
+            if sharing && base.past.is_none() && let Some(ids) = tokens.and_then(|tokens| self.constant_ids(tokens, batch * length)) {
                 // The model and the number of sequences come before the first token.
                 let model = models.iter().position(|name| **name == model).unwrap_or(0);
                 let next = beginnings.len() + 1;
@@ -95,8 +115,9 @@ impl<'a> Lanes<'a> {
                     place = own;
                 }
             }
-            self.lanes.push(Lane { model, tokens, batch, length, parent, stage: 0, first, writes: vec![] });
+            self.lanes.push(Lane { model, tokens, batch, length, parent, stage: 0, first, writes: vec![], past: None, given });
             self.roots.push(id);
+            self.base_of.push(at);
         }
     }
 
@@ -159,9 +180,11 @@ impl<'a> Lanes<'a> {
             Write { hook, value, from, edit }
         };
         let writes = key.3.iter().map(write).collect();
-        let Base { model, tokens, batch, length, .. } = self.values.bases[forward.base].clone();
+        let Base { model, tokens, batch, length, given, .. } = self.values.bases[forward.base].clone();
         let id = LaneId(self.lanes.len() as u32);
-        self.lanes.push(Lane { model, tokens, batch, length, parent: Some(key.0), stage: key.2, first, writes });
+        let parent = Some(key.0);
+        self.lanes.push(Lane { model, tokens, batch, length, parent, stage: key.2, first, writes, past: None, given });
+        self.base_of.push(forward.base);
         self.known.insert(key, id);
         id
     }

@@ -11,7 +11,10 @@ use irc_ir::{
     verify::Verified,
 };
 
-use super::{Target, demand::Demand};
+use super::{
+    Target,
+    demand::{Demand, Maker},
+};
 use crate::values::Values;
 
 /// Lanes run a stage together if they set the same hooks in it, by edits or not, and take the same values. Then comes what the
@@ -22,7 +25,7 @@ type GroupKey = (Vec<(HookId, bool)>, Vec<NodeId>, [bool; 3], bool);
 /// get a value that they do not need, they still join those that do.
 const BREAK_EVEN_TOKENS: u64 = 16;
 
-/// A task, a value of the program or a join, by one number: tasks come first, then values, then joins.
+/// A task, a value of the program, a join or a forward that is kept, by one number: tasks come first, then values, then joins.
 type Item = usize;
 
 /// Puts tasks, host operations and effects in order.
@@ -77,35 +80,63 @@ impl<'a> Order<'a> {
         matches!(self.program.graph().node(value).op, Op::EffectResult { .. })
     }
 
+    fn kept_item(&self, kept: usize) -> Item {
+        self.join_item(self.demand.joins.len()) + kept
+    }
+
+    /// The item of who made something.
+    fn maker_item(&self, maker: Maker) -> Item {
+        match maker {
+            Maker::Task(task) => task,
+            Maker::Value(value) | Maker::Given(value) => self.value_item(value),
+        }
+    }
+
     /// Whether a value is shown by a stage or put together of what stages show, and not computed on the host.
     fn is_captured(&self, value: NodeId) -> bool {
         self.values.hooks.contains_key(&value) || self.target.strategy.positions && self.values.windows.contains_key(&value)
     }
 
+    /// Whether it is an operation of the host that makes a value.
+    fn is_computed(&self, value: NodeId) -> bool {
+        let is_parameter = matches!(self.program.graph().node(value).op, Op::Param { .. });
+        !self.is_captured(value) && !self.of_effect(value) && !is_parameter && !matches!(self.program.ty(value), Type::Forward(_))
+    }
+
     /// Who waits for whom.
     fn link(&mut self) {
         let demand = &self.demand;
-        let items = self.join_item(demand.joins.len());
+        let items = self.kept_item(demand.kept.len());
         let mut edges: Vec<(u32, u32)> = vec![];
         for (at, task) in demand.tasks.iter().enumerate() {
-            demand.makers(at, |maker| edges.push((maker as u32, at as u32)));
+            demand.makers(at, |maker| edges.push((self.maker_item(maker) as u32, at as u32)));
             demand.operands(at, |value| edges.push((self.value_item(value) as u32, at as u32)));
             edges.extend(task.captures.iter().map(|capture| (at as u32, self.value_item(capture.value) as u32)));
         }
         for (at, join) in demand.joins.iter().enumerate() {
             let item = self.join_item(at) as u32;
             for (lane, _) in &join.pieces {
-                let spec = &self.program.models()[&demand.lanes[lane.index()].model];
-                edges.extend(demand.task_at(*lane, spec.stage_of(join.node)).map(|maker| (maker as u32, item)));
+                let info = &demand.lanes[lane.index()];
+                let spec = &self.program.models()[&info.model];
+                let given = info.given.filter(|_| info.is_outside()).map(Maker::Given);
+                let maker = given.or_else(|| demand.task_at(*lane, spec.stage_of(join.node)).map(Maker::Task));
+                edges.extend(maker.map(|maker| (self.maker_item(maker) as u32, item)));
             }
             edges.push((item, self.value_item(join.value) as u32));
+        }
+        for (at, kept) in demand.kept.iter().enumerate() {
+            let item = self.kept_item(at) as u32;
+            demand.makers_of_kept(kept, |maker| edges.push((self.maker_item(maker) as u32, item)));
+            edges.push((item, self.value_item(kept.value) as u32));
         }
         self.waits = vec![0; items];
         for value in demand.wanted() {
             let item = self.value_item(value);
             // The result of an effect waits for the effect.
             self.waits[item] += u32::from(self.of_effect(value));
-            if !self.is_captured(value) {
+            // A forward comes from where it is kept, unless it comes from outside.
+            let is_kept = self.values.forwards.get(&value).is_some_and(|forward| !self.values.comes_from_outside(forward));
+            if !self.is_captured(value) && !is_kept {
                 let operands = &self.program.graph().node(value).operands;
                 edges.extend(operands.iter().map(|operand| (self.value_item(*operand) as u32, item as u32)));
             }
@@ -130,7 +161,9 @@ impl<'a> Order<'a> {
     pub(super) fn run(mut self) -> (Vec<Step>, Vec<Lane>) {
         let values: Vec<Item> = self.demand.wanted().map(|value| self.value_item(value)).collect();
         let tasks = 0..self.demand.tasks.len();
-        let free: Vec<Item> = tasks.chain(values).filter(|item| self.waits[*item] == 0).collect();
+        // Of an extended forward nothing may be kept but its token ids.
+        let kept = self.kept_item(0)..self.kept_item(self.demand.kept.len());
+        let free: Vec<Item> = tasks.chain(values).chain(kept).filter(|item| self.waits[*item] == 0).collect();
         free.into_iter().for_each(|item| self.release(item));
         // An effect may need nothing.
         let first = self.flush_effects();
@@ -170,7 +203,7 @@ impl<'a> Order<'a> {
                 self.ready.entry(key).or_default().push(item);
             } else if item < tasks + nodes {
                 let value = NodeId::new(item - tasks);
-                if !self.is_captured(value) && !self.of_effect(value) {
+                if self.is_computed(value) {
                     self.steps.push(Step::Host(value));
                 }
                 self.done[value.index()] = true;
@@ -183,7 +216,12 @@ impl<'a> Order<'a> {
                     stack.extend((self.waits[item] == 0).then_some(item));
                 }
             } else {
-                self.steps.push(Step::Join(self.demand.joins[item - tasks - nodes].clone()));
+                let joins = &self.demand.joins;
+                let at = item - tasks - nodes;
+                self.steps.push(match joins.get(at) {
+                    Some(join) => Step::Join(join.clone()),
+                    None => Step::Keep(self.demand.kept[at - joins.len()].clone()),
+                });
                 stack.extend(self.served(item));
             }
         }

@@ -76,7 +76,7 @@ pub fn program_model(program: &Verified, models: &Handles) -> Result<ProgramMode
                 }
                 splice.step(step)?;
             }
-            Step::Host(_) | Step::Join(_) | Step::Kernel(_) => splice.step(step)?,
+            Step::Host(_) | Step::Join(_) | Step::Keep(_) | Step::Kernel(_) => splice.step(step)?,
             Step::Effect(_) => {}
         }
     }

@@ -181,7 +181,7 @@ impl Cutter<'_> {
                 }
             }
             // There are none where sequences are whole and nothing is fused, and none has a form.
-            Step::Join(_) | Step::Kernel(_) => self.open.push(at),
+            Step::Join(_) | Step::Keep(_) | Step::Kernel(_) => self.open.push(at),
             Step::Effect(effect) => match self.program.graph().effects[*effect].kind {
                 EffectKind::Save { .. } | EffectKind::Log { .. } if self.open.is_empty() => self.parts.push(Part::Effect(*effect)),
                 EffectKind::Save { .. } | EffectKind::Log { .. } => self.effects.push(*effect),
@@ -261,7 +261,7 @@ fn connect(program: &Verified, schedule: &Schedule, parts: &mut Vec<Part>) -> Pa
                                 needs.makes.extend(outputs);
                                 needs.makes.extend(step.captures.iter().flat_map(|capture| ports(capture.value)));
                             }
-                            Step::Join(_) | Step::Kernel(_) | Step::Effect(_) => {}
+                            Step::Join(_) | Step::Keep(_) | Step::Kernel(_) | Step::Effect(_) => {}
                         }
                     }
                 }
