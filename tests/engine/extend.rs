@@ -1,13 +1,13 @@
-//! The law of extended forwards, on the reference backend: their positions are those of the long forward, bit for bit, and
+//! The law of extended forwards, on the reference backend and on the engine: their positions are those of the long forward, bit for bit, and
 //! writes of each part apply to its own positions and are seen by later ones.
 
 use irc::{
-    backends::{Handle, reference::Reference},
+    backends::{Backend, Handle, reference::Reference},
     ir::{code::Code, diagnostic::Span, graph::NodeId, op::Op, tensor::Tensor, types::DType, verify::verify},
     models::Model,
 };
 
-use crate::support::{Dice, Program, hooks, ids, llama, odd, tensor};
+use crate::support::{Dice, Program, engine, hooks, ids, llama, odd, tensor};
 
 /// Part of a dimension.
 fn slice(program: &mut Program, value: NodeId, dim: usize, start: usize, end: usize) -> NodeId {
@@ -109,12 +109,15 @@ fn check(model: &Handle, length: usize, seed: u64) {
             program.save(format!("extended {at} {hook}"), found);
         }
     }
-    let outcome = program.run(&Reference).unwrap();
-    for hook in &hooks {
-        for at in 0..parts.len() {
-            let (expected, found) = (tensor(&outcome, &format!("long {at} {hook}")), tensor(&outcome, &format!("extended {at} {hook}")));
-            let written: Vec<_> = writes.iter().map(|(hook, part)| (&hooks[*hook], part)).collect();
-            assert!(expected.same_bits(found), "{seed}: {hook} of part {at} of {cuts:?}, written {written:?}:\n{expected:?}\n{found:?}");
+    for backend in [&Reference as &dyn Backend, engine()] {
+        let outcome = program.run(backend).unwrap();
+        for hook in &hooks {
+            for at in 0..parts.len() {
+                let (expected, found) = (tensor(&outcome, &format!("long {at} {hook}")), tensor(&outcome, &format!("extended {at} {hook}")));
+                let written: Vec<_> = writes.iter().map(|(hook, part)| (&hooks[*hook], part)).collect();
+                let case = format!("{}, {seed}: {hook} of part {at} of {cuts:?}, written {written:?}", backend.name());
+                assert!(expected.same_bits(found), "{case}:\n{expected:?}\n{found:?}");
+            }
         }
     }
 }

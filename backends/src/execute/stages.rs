@@ -312,7 +312,9 @@ impl Execution<'_> {
         let mut wanted: BTreeMap<HookId, Vec<bool>> = BTreeMap::new();
         for &output in &step.outputs {
             let hook = spec.hook_at(output).ok_or_else(|| failed("attention stages give hooks"))?;
-            wanted.insert(hook, vec![true; spans.len()]);
+            // Scores and pattern are asked for lane by lane.
+            let takes = |lane: &LaneId| !spec.is_square(hook) || self.is_used(*lane, output);
+            wanted.insert(hook, step.lanes.iter().map(takes).collect());
         }
         let places = places(step);
         for capture in &step.captures {
