@@ -186,13 +186,17 @@ fn loops_are_checked_dumped_and_run() {
     let file = folder.file("generate.ig", GENERATE);
     let checked = folder.irc(&["check", &file]).ends_with(0);
     assert!(checked.err.contains("3 forwards, 2 loops, 1 stop, 1 log, 3 saves"), "{}", checked.err);
-    let ran = folder.irc(&["run", &file, "--backend", "reference"]).ends_with(0);
-    assert_eq!(ran.out.lines().filter(|line| line.starts_with("LOG again: ")).count(), 2, "{}", ran.out);
-    assert!(ran.out.contains("text  tensor<1x4xi64>  [3, 4, 5, 2]") && ran.out.contains("next  tensor<1x1xi64>"), "{}", ran.out);
-    assert!(ran.err.contains("the program stopped itself: enough") && !ran.out.contains("never"), "{}{}", ran.out, ran.err);
+    for backend in ["rten", "reference"] {
+        let ran = folder.irc(&["run", &file, "--backend", backend]).ends_with(0);
+        assert_eq!(ran.out.lines().filter(|line| line.starts_with("LOG again: ")).count(), 2, "{}", ran.out);
+        assert!(ran.out.contains("text  tensor<1x4xi64>  [3, 4, 5, 2]") && ran.out.contains("next  tensor<1x1xi64>"), "{}", ran.out);
+        assert!(ran.err.contains("the program stopped itself: enough") && !ran.out.contains("never"), "{}{}", ran.out, ran.err);
+    }
     let json = folder.irc(&["run", &file, "--backend", "reference", "--json"]).ends_with(0).json();
     assert_eq!((&json["stopped"]["reason"], &json["stopped"]["span"]["line"]), (&"enough".into(), &17.into()));
-    let refused = folder.irc(&["run", &file]).ends_with(2);
+    let carried = "graph @g { %r = loop(tuple(1, %f)) {trip: 2} (%i, %t) { yield %t } save read(get(get(%r) {index: 0}) {index: 1}) {hook: \"lm_head.output\"} as \"x\" }";
+    let carried = carried.replace("graph @g {", "graph @g models { m: \"induction\" } { %f = forward(\"<s> Eiffel\") {model: m}");
+    let refused = folder.irc(&["run", &folder.file("carried.ig", &carried), "--no-optimize"]).ends_with(2);
     assert!(refused.err.contains("E4005") && refused.err.contains("--backend reference") && refused.out.is_empty(), "{}", refused.err);
 
     let text = folder.irc(&["dump", &file]).ends_with(0).out;

@@ -20,9 +20,9 @@ use std::{
 
 use irc_ir::{
     code::Code,
-    diagnostic::Diagnostic,
+    diagnostic::{Diagnostic, Span},
     eval::Value,
-    graph::NodeId,
+    graph::{EffectKind, NodeId},
     model::StageKind,
     op::Op,
     plan::{Schedule, Step},
@@ -196,9 +196,30 @@ impl Backend for WholeGraph {
     }
 }
 
+/// Whether a program goes straight from its forwards to what it saves: graphs have neither loops nor pasts.
+fn check_straight(program: &Verified) -> Result<(), Diagnostic> {
+    let graph = program.graph();
+    let refuse = |what: &str, span: &Span| {
+        Err(Diagnostic::error(Code::E4005, format!("{what} cannot be part of a graph of a whole program"))
+            .label(span.clone(), "")
+            .help("run it stage by stage, without `--whole-graph`"))
+    };
+    let live = graph.live();
+    for (id, node) in graph.nodes().filter(|(id, _)| live[id.index()]) {
+        match &node.op {
+            Op::Extend {} => return refuse("a forward that extends another", graph.span(id)),
+            Op::Loop { .. } => return refuse("a loop", graph.span(id)),
+            _ => {}
+        }
+    }
+    let mut effects = graph.effects.iter();
+    effects.find(|effect| matches!(effect.kind, EffectKind::Loop { .. })).map_or(Ok(()), |effect| refuse("a loop", &effect.span))
+}
+
 impl WholeGraph {
     fn run_until(&self, program: &Verified, models: &Handles, host: &mut dyn Host, cancel: &Cancel) -> Result<Outcome, Diagnostic> {
         let start = Instant::now();
+        check_straight(program)?;
         let schedule = irc_passes::schedule(program, &Target { strategy: Strategy::WHOLE_SEQUENCES, ..Target::default() })?;
         check_functions(program, host)?;
         for step in &schedule.steps {
