@@ -88,6 +88,19 @@ impl Verified {
         }
     }
 
+    /// What the symbols of the body of a loop stand for in an iteration, counted from 0, unless the loop ends before: those that its
+    /// parameters declare. Nothing where that depends on what is not known.
+    pub fn sizes_in(&self, at: LoopId, iteration: u64) -> Option<BTreeMap<Name, Dim>> {
+        let (_, body) = self.loop_at(at)?;
+        let operands = match at {
+            LoopId::Node(id) => &self.graph.node(id).operands,
+            LoopId::Effect(entry) => &self.graph.effects.get(entry)?.operands,
+        };
+        let types = |ids: &[NodeId], of: &Types| ids.iter().map(|id| of.nodes[id.index()].clone()).collect::<Vec<_>>();
+        let results = types(&body.graph().results, self.types.bodies.get(&at)?);
+        loops::sizes_in(body, &types(operands, &self.types), &results, iteration)
+    }
+
     /// The body of a loop as it is in an iteration in which symbols stand for these sizes; those without one stay symbols. It is
     /// a program but for its parameters, results and end.
     pub fn body(&self, at: LoopId, sizes: &dyn Fn(&str) -> Option<Dim>) -> Option<Verified> {

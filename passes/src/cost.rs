@@ -13,11 +13,11 @@ use irc_ir::{
     graph::{EffectKind, NodeId},
     op::Op,
     plan::{Schedule, Step},
-    types::{Dim, Type, elements},
-    verify::Verified,
+    types::{Dim, Name, Type, elements},
+    verify::{LoopId, Verified},
 };
 
-use crate::Target;
+use crate::{Target, schedule::schedule_body};
 use memory::Memory;
 use stage::Stages;
 
@@ -113,16 +113,38 @@ pub struct Cost {
     pub peak_bytes: u64,
     /// How often the engine makes a product of each shape.
     pub products: BTreeMap<Product, u64>,
+    /// By the steps that are loops: what their iterations cost.
+    pub loops: BTreeMap<usize, LoopCost>,
 }
 
-/// What a schedule that was made for a target costs there.
+/// What the iterations of a loop cost, unless it ends early.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LoopCost {
+    /// How many there are at most.
+    pub trip: u64,
+    /// The schedule of the body in the first iteration.
+    pub schedule: Schedule,
+    /// What the first iteration costs.
+    pub first: Box<Cost>,
+    /// What the last one costs; those between them are taken to grow evenly.
+    pub last: Box<Cost>,
+}
+
+/// What a schedule that was made for a target costs there. Loops are counted as if they did not end early.
 pub fn cost(program: &Verified, schedule: &Schedule, target: &Target) -> Cost {
+    cost_within(program, schedule, target, &Sizes::new())
+}
+
+/// What symbols of the bodies around stand for.
+type Sizes = BTreeMap<Name, Dim>;
+
+fn cost_within(program: &Verified, schedule: &Schedule, target: &Target, around: &Sizes) -> Cost {
     let mut stages = Stages::new(program, schedule, target);
     let mut memory = Memory::new(program, schedule);
     let mut cost = Cost::default();
-    for all in &schedule.steps {
+    for (at, all) in schedule.steps.iter().enumerate() {
         memory.begin_step();
-        let work = match all {
+        let mut work = match all {
             Step::Stage(step) => {
                 let (work, ran) = stages.work(step, &mut cost.products);
                 memory.stage(step, &ran);
@@ -153,11 +175,71 @@ pub fn cost(program: &Verified, schedule: &Schedule, target: &Target) -> Cost {
                 effect(program, *at)
             }
         };
+        let which = match all {
+            Step::Host(id) => Some(LoopId::Node(*id)),
+            Step::Effect(at) => Some(LoopId::Effect(*at)),
+            Step::Stage(_) | Step::Join(_) | Step::Keep(_) | Step::Kernel(_) => None,
+        };
+        if let Some(looped) = which.and_then(|which| loop_cost(program, schedule, which, target, around)) {
+            work = looped.work();
+            looped.add_products(&mut cost.products);
+            memory.beside(looped.peak_bytes());
+            cost.loops.insert(at, looped);
+        }
         cost.total += work;
         cost.steps.push(StepCost { work, memory: memory.most_of_step() });
     }
     cost.peak_bytes = memory.peak();
     cost
+}
+
+/// What a loop costs; nothing where that depends on what is not known before.
+fn loop_cost(program: &Verified, schedule: &Schedule, at: LoopId, target: &Target, around: &Sizes) -> Option<LoopCost> {
+    let (trip, _) = program.loop_at(at)?;
+    let trip = u64::try_from(trip).ok().filter(|trip| *trip > 0)?;
+    let keeps = schedule.loops.get(&at)?;
+    let mut iterations = [0, trip - 1].into_iter().map(|iteration| {
+        let mut sizes = around.clone();
+        sizes.extend(program.sizes_in(at, iteration)?);
+        let body = program.body(at, &|symbol| sizes.get(symbol).cloned())?;
+        let schedule = schedule_body(&body, keeps, target).ok()?;
+        let cost = cost_within(&body, &schedule, target, &sizes);
+        Some((schedule, Box::new(cost)))
+    });
+    let ((schedule, first), (_, last)) = (iterations.next()??, iterations.next()??);
+    Some(LoopCost { trip, schedule, first, last })
+}
+
+impl LoopCost {
+    /// The work of all iterations.
+    fn work(&self) -> Work {
+        let (first, last) = (&self.first.total, &self.last.total);
+        let mean = |of: fn(&Work) -> u64| (u128::from(self.trip) * (u128::from(of(first)) + u128::from(of(last))) / 2) as u64;
+        Work {
+            stages: mean(|work| work.stages),
+            tokens: mean(|work| work.tokens),
+            calls: mean(|work| work.calls),
+            matrix_flops: mean(|work| work.matrix_flops),
+            attention_flops: mean(|work| work.attention_flops),
+            host_flops: mean(|work| work.host_flops),
+            bytes_in: mean(|work| work.bytes_in),
+            bytes_out: mean(|work| work.bytes_out),
+            host_bytes: mean(|work| work.host_bytes),
+            returned_bytes: mean(|work| work.returned_bytes),
+        }
+    }
+
+    /// The products of all iterations. Where the first and the last one make others, each stands for half of them.
+    fn add_products(&self, products: &mut BTreeMap<Product, u64>) {
+        for (half, trip) in [(&self.first, self.trip.div_ceil(2)), (&self.last, self.trip / 2)] {
+            half.products.iter().for_each(|(product, times)| *products.entry(*product).or_default() += trip * times);
+        }
+    }
+
+    /// The most bytes that an iteration owns.
+    fn peak_bytes(&self) -> u64 {
+        self.first.peak_bytes.max(self.last.peak_bytes)
+    }
 }
 
 fn host(program: &Verified, id: NodeId) -> Work {

@@ -124,6 +124,25 @@ impl Takes<'_> {
         self.lane(at).given.filter(|_| at != lane)
     }
 
+    /// The number of positions before position 0 of a lane; of forwards from outside what their types say, 0 where that is unknown.
+    pub fn past_length(&self, lane: LaneId) -> usize {
+        let size = |given: NodeId| match self.program.ty(given) {
+            Type::Forward(ty) => ty.past.as_usize().unwrap_or(0),
+            _ => 0,
+        };
+        let (mut count, mut at) = (0, lane);
+        while let Some(past) = self.lane(at).past {
+            match past {
+                Past::Before(given) => return count + size(given),
+                Past::Lane(before) => {
+                    count += self.lane(before).length;
+                    at = before;
+                }
+            }
+        }
+        count
+    }
+
     /// A key, or what a write makes of it.
     fn take_key(
         &self,

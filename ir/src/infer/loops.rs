@@ -171,6 +171,26 @@ impl Parameters {
     }
 }
 
+/// What the symbols that parameters of a body declare stand for in an iteration, counted from 0, if no end comes before: what goes in
+/// has the types `operands`, what comes out `results`. Nothing where that is not known.
+pub(crate) fn sizes_in(body: &Body, operands: &[Type], results: &[Type], iteration: u64) -> Option<BTreeMap<Name, Dim>> {
+    let declared = || body.params().skip(1).map(|(_, ty)| ty);
+    let mut first = Binding::new();
+    let mut step = Binding::new();
+    for (at, (ty, operand)) in declared().zip(operands).enumerate() {
+        let Some(ty) = ty else { continue };
+        if !matches(ty, operand, &mut first) {
+            return None;
+        }
+        match results.get(at) {
+            Some(result) if !matches(ty, result, &mut step) => return None,
+            Some(_) => {}
+            None => step.extend(ty.symbols().into_iter().map(|symbol| (symbol.clone(), Dim::symbol(symbol.clone())))),
+        }
+    }
+    Some(then(&first, &repeated(&step, iteration)))
+}
+
 /// What symbols stand for after `first` and then `second`.
 fn then(first: &Binding, second: &Binding) -> Binding {
     let after = |size: &Dim| size.substitute(&|symbol| first.get(symbol).cloned());

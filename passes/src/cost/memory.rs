@@ -217,6 +217,12 @@ impl<'a> Memory<'a> {
         self.store(id, made);
     }
 
+    /// What the iterations of a loop own beside what is there already.
+    pub(super) fn beside(&mut self, bytes: u64) {
+        let made = self.make(bytes);
+        self.release(made);
+    }
+
     pub(super) fn effect(&mut self, at: usize) {
         let effect = &self.program.graph().effects[at];
         let taken = self.takes.of(&Step::Effect(at)).values;

@@ -209,10 +209,12 @@ impl<'a> Stages<'a> {
         for (&lane, positions) in step.lanes.iter().zip(&step.positions) {
             let info = &takes.schedule.lanes[lane.index()];
             all += tokens(info.batch, positions);
-            let keys = takes.key_positions(spec, lane, positions).len();
-            pairs += info.batch as u64 * self.pairs(shape.causal, shape.window, positions, keys);
+            let past = takes.past_length(lane);
+            let keys = past + takes.key_positions(spec, lane, positions).len();
+            let places = past + positions.start..past + positions.end;
+            pairs += info.batch as u64 * self.pairs(shape.causal, shape.window, &places, keys);
             let shown = step.captures.iter().filter(|capture| capture.lane == lane && spec.is_square(capture.hook)).count() as u64;
-            let square = (info.batch * shape.heads * info.length * info.length * size_of::<f32>()) as u64;
+            let square = (info.batch * shape.heads * info.length * (past + info.length) * size_of::<f32>()) as u64;
             beside += if set(hooks.scores) || set(hooks.pattern) { square } else { shown * square };
         }
         let products = u64::from(scores) + u64::from(z);
