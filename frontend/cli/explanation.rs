@@ -8,12 +8,13 @@ use irc_backends::{Report, execute::Driven, host::Functions, rten::Rten};
 use irc_ir::{
     code::Code,
     diagnostic::{Diagnostic, Diagnostics, Source, Span},
+    plan::Schedule,
     text,
     verify::Verified,
 };
 use irc_passes::{
     cost::Work,
-    explain::{Explanation, StageLine, explain},
+    explain::{Explanation, LoopLine, StageLine, explain},
     optimize::{Optimized, optimize},
     rule::Options,
 };
@@ -22,7 +23,7 @@ use serde_json::{Value as Json, json};
 use super::{
     args::{BackendName, ExplainProgramArgs},
     chart::bar,
-    failure::{Failure, Outcome, to_json},
+    failure::{Failure, Outcome, span_json, to_json},
     interrupt,
     opt::{nodes, record_json, summary},
     program::Program,
@@ -131,7 +132,7 @@ struct View<'a> {
 
 impl View<'_> {
     fn in_words(&self, terminal: &Terminal) -> String {
-        let Explanation { schedule, planned, as_written, stages, host, dropped, shared } = self.explanation;
+        let Explanation { schedule, planned, as_written, stages, loops, host, dropped, shared } = self.explanation;
         let (plan, plain) = (&planned.total, &as_written.total);
         let mut text = format!(
             "{} on {}: {}, as written {}; planned {}{}\n\n",
@@ -200,7 +201,21 @@ impl View<'_> {
         let rows: Vec<[String; 2]> = lines.into_iter().map(|(what, how)| [what.to_owned(), how]).collect();
         text += &columns(&rows);
         text += "\n";
-        text += &self.table(stages, terminal);
+        text += &table(stages, self.report, terminal);
+        for line in loops {
+            let work = &line.cost.work;
+            let ran = self.report.and_then(|report| report.steps.get(line.step));
+            let took = ran.map_or_else(String::new, |ran| format!("; it took {}", time(ran.time)));
+            text += &format!(
+                "\nloop of line {}, at most {}: {}, {} into the engine, {} out{took}. The first one:\n\n",
+                self.line(&line.span),
+                count(usize::try_from(line.trip).unwrap_or(usize::MAX), "iteration"),
+                quantity(work.flops() as f64, "FLOP"),
+                bytes(work.bytes_in),
+                bytes(work.bytes_out),
+            );
+            text += &table(&line.stages, None, terminal);
+        }
         if host.0 > 0 {
             let elements = quantity(host.1.work.host_flops as f64, "FLOP");
             text += &format!("and {} of the program on the host, {elements}\n", count(host.0, "operation"));
@@ -221,54 +236,18 @@ impl View<'_> {
         text
     }
 
-    fn table(&self, stages: &[StageLine], terminal: &Terminal) -> String {
-        let most = stages.iter().map(|stage| stage.cost.work.flops()).max().unwrap_or(0).max(1) as f64;
-        let mut rows = vec![];
-        let mut header: Vec<String> =
-            ["stage", "lanes", "positions", "tokens", "of", "FLOP", "in", "out", "memory"].map(str::to_owned).to_vec();
-        if self.report.is_some() {
-            header.extend(["time".to_owned(), "in".to_owned(), "out".to_owned()]);
-        }
-        header.push(String::new());
-        rows.push(header);
-        let listed = |at: usize| stages.len() <= MOST_LISTED || at < MOST_LISTED / 2 || at >= stages.len() - MOST_LISTED / 2;
-        for (_, stage) in stages.iter().enumerate().filter(|(at, _)| listed(*at)) {
-            let work = &stage.cost.work;
-            let mut row = vec![
-                stage.name.to_string(),
-                thousands(stage.lanes),
-                format!("{}..{}", stage.positions.start, stage.positions.end),
-                thousands(stage.tokens),
-                thousands(stage.tokens_whole),
-                quantity(work.flops() as f64, ""),
-                quantity(work.bytes_in as f64, "B"),
-                quantity(work.bytes_out as f64, "B"),
-                quantity(stage.cost.memory as f64, "B"),
-            ];
-            if let Some(report) = self.report {
-                let ran = report.steps.get(stage.step);
-                row.push(ran.map_or_else(String::new, |ran| time(ran.time)));
-                row.push(ran.map_or_else(String::new, |ran| quantity(ran.crossed.bytes_in as f64, "B")));
-                row.push(ran.map_or_else(String::new, |ran| quantity(ran.crossed.bytes_out as f64, "B")));
-            }
-            row.push(bar(work.flops() as f64 / most, 16, terminal));
-            rows.push(row);
-        }
-        let mut text = aligned(&rows);
-        if stages.len() > MOST_LISTED {
-            text += &format!("({} of {} are listed; `--json` has all)\n", thousands(MOST_LISTED), count(stages.len(), "stage"));
-        }
-        text
+    /// The line of the program that has something.
+    fn line(&self, span: &Span) -> Json {
+        span_json(span, self.source)["line"].clone()
     }
 
     fn to_json(&self, warnings: Json) -> Json {
-        let Explanation { schedule, planned, as_written, stages, dropped, shared, .. } = self.explanation;
-        let stages: Vec<Json> = stages
-            .iter()
-            .map(|stage| {
+        let Explanation { schedule, planned, as_written, stages, loops, dropped, shared, .. } = self.explanation;
+        let stage_json = |schedule: &Schedule, stages: &[StageLine], report: Option<&Report>| -> Vec<Json> {
+            let line = |stage: &StageLine| {
                 let irc_ir::plan::Step::Stage(step) = &schedule.steps[stage.step] else { return Json::Null };
                 let positions: Vec<[usize; 2]> = step.positions.iter().map(|at| [at.start, at.end]).collect();
-                let ran = self.report.and_then(|report| report.steps.get(stage.step));
+                let ran = report.and_then(|report| report.steps.get(stage.step));
                 json!({
                     "name": &*stage.name,
                     "model": &*stage.model,
@@ -288,8 +267,22 @@ impl View<'_> {
                         "bytes_out": ran.crossed.bytes_out,
                     })),
                 })
+            };
+            stages.iter().map(line).collect()
+        };
+        let looped = |line: &LoopLine| {
+            let ran = self.report.and_then(|report| report.steps.get(line.step));
+            json!({
+                "line": self.line(&line.span),
+                "most_iterations": line.trip,
+                "planned": work_json(&line.cost.work),
+                "memory_bytes": line.cost.memory,
+                "first_iteration": stage_json(&planned.loops[&line.step].schedule, &line.stages, None),
+                "seconds": ran.map(|ran| ran.time.as_secs_f64()),
             })
-            .collect();
+        };
+        let loops: Vec<Json> = loops.iter().map(looped).collect();
+        let stages = stage_json(schedule, stages, self.report);
         let lanes: Vec<Json> = schedule
             .lanes
             .iter()
@@ -335,6 +328,7 @@ impl View<'_> {
             },
             "lanes": lanes,
             "stages": stages,
+            "loops": loops,
             "report": self.report.map(report_json),
             "before": text::print(self.before.graph(), Some(self.before.types())),
             "after": self.optimized.map(|optimized| text::print(optimized.program.graph(), Some(optimized.program.types()))),
@@ -342,6 +336,47 @@ impl View<'_> {
             "diagnostics": warnings,
         })
     }
+}
+
+/// Stages with what they cost, and what they took in a run.
+fn table(stages: &[StageLine], report: Option<&Report>, terminal: &Terminal) -> String {
+    let most = stages.iter().map(|stage| stage.cost.work.flops()).max().unwrap_or(0).max(1) as f64;
+    let mut rows = vec![];
+    let mut header: Vec<String> =
+        ["stage", "lanes", "positions", "tokens", "of", "FLOP", "in", "out", "memory"].map(str::to_owned).to_vec();
+    if report.is_some() {
+        header.extend(["time".to_owned(), "in".to_owned(), "out".to_owned()]);
+    }
+    header.push(String::new());
+    rows.push(header);
+    let listed = |at: usize| stages.len() <= MOST_LISTED || at < MOST_LISTED / 2 || at >= stages.len() - MOST_LISTED / 2;
+    for (_, stage) in stages.iter().enumerate().filter(|(at, _)| listed(*at)) {
+        let work = &stage.cost.work;
+        let mut row = vec![
+            stage.name.to_string(),
+            thousands(stage.lanes),
+            format!("{}..{}", stage.positions.start, stage.positions.end),
+            thousands(stage.tokens),
+            thousands(stage.tokens_whole),
+            quantity(work.flops() as f64, ""),
+            quantity(work.bytes_in as f64, "B"),
+            quantity(work.bytes_out as f64, "B"),
+            quantity(stage.cost.memory as f64, "B"),
+        ];
+        if let Some(report) = report {
+            let ran = report.steps.get(stage.step);
+            row.push(ran.map_or_else(String::new, |ran| time(ran.time)));
+            row.push(ran.map_or_else(String::new, |ran| quantity(ran.crossed.bytes_in as f64, "B")));
+            row.push(ran.map_or_else(String::new, |ran| quantity(ran.crossed.bytes_out as f64, "B")));
+        }
+        row.push(bar(work.flops() as f64 / most, 16, terminal));
+        rows.push(row);
+    }
+    let mut text = aligned(&rows);
+    if stages.len() > MOST_LISTED {
+        text += &format!("({} of {} are listed; `--json` has all)\n", thousands(MOST_LISTED), count(stages.len(), "stage"));
+    }
+    text
 }
 
 fn work_json(work: &Work) -> Json {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use irc_ir::{
-    diagnostic::Diagnostic,
+    diagnostic::{Diagnostic, Span},
+    infer::Models,
     model::StageKind,
     plan::{Schedule, Step, hull},
     types::Name,
@@ -12,7 +13,7 @@ use irc_ir::{
 
 use crate::{
     Strategy, Target,
-    cost::{Cost, StepCost, cost},
+    cost::{Cost, LoopCost, StepCost, cost},
     schedule,
 };
 
@@ -25,8 +26,10 @@ pub struct Explanation {
     pub planned: Cost,
     /// What it costs where each forward runs alone and whole ([`Strategy::AS_WRITTEN`]).
     pub as_written: Cost,
-    /// The stages in the order in which they run.
+    /// The stages in the order in which they run, without those in loops.
     pub stages: Vec<StageLine>,
+    /// The loops in the order in which they run, without those in loops.
+    pub loops: Vec<LoopLine>,
     /// Steps that compute something of the program on the host: how many, and what they cost.
     pub host: (usize, StepCost),
     /// What is not done.
@@ -59,6 +62,21 @@ pub struct StageLine {
     /// Tokens that these lanes have in all.
     pub tokens_whole: usize,
     /// What it costs.
+    pub cost: StepCost,
+}
+
+/// A loop that runs.
+#[derive(Clone, Debug)]
+pub struct LoopLine {
+    /// The place of its step in the schedule.
+    pub step: usize,
+    /// Where the program has it.
+    pub span: Span,
+    /// How often it runs at most.
+    pub trip: u64,
+    /// The stages of its first iteration.
+    pub stages: Vec<StageLine>,
+    /// What all iterations cost.
     pub cost: StepCost,
 }
 
@@ -102,34 +120,21 @@ pub fn explain(program: &Verified, written: &Verified, target: &Target) -> Resul
     let plain = Target { strategy: Strategy::AS_WRITTEN, ..*target };
     let as_written = cost(written, &schedule(written, &plain)?, &plain);
     let schedule = planned_schedule;
-    let mut stages = vec![];
-    let mut host: (usize, StepCost) = Default::default();
+    let stages = stage_lines(program.models(), &schedule, &planned);
+    let (mut host, mut loops): (_, Vec<LoopLine>) = ((0, StepCost::default()), vec![]);
     for (at, step) in schedule.steps.iter().enumerate() {
         let cost = planned.steps[at];
-        match step {
-            Step::Stage(step) => {
-                let stage = &program.models()[&step.model].stages()[step.stage];
-                let lanes = step.lanes.iter().map(|lane| &schedule.lanes[lane.index()]);
-                stages.push(StageLine {
-                    step: at,
-                    model: step.model.clone(),
-                    stage: step.stage,
-                    name: stage.name.clone(),
-                    attention: matches!(stage.kind, StageKind::Attention(_)),
-                    lanes: step.lanes.len(),
-                    rows: lanes.clone().map(|lane| lane.batch).sum(),
-                    positions: step.positions.iter().fold(0..0, |all, positions| hull(&all, positions)),
-                    tokens: lanes.clone().zip(&step.positions).map(|(lane, positions)| lane.batch * positions.len()).sum(),
-                    tokens_whole: lanes.map(|lane| lane.batch * lane.length).sum(),
-                    cost,
-                });
-            }
-            Step::Host(_) | Step::Kernel(_) | Step::Join(_) | Step::Keep(_) => {
-                host.0 += 1;
-                host.1.work += cost.work;
-                host.1.memory = host.1.memory.max(cost.memory);
-            }
-            Step::Effect(_) => {}
+        if let Some(LoopCost { trip, schedule: body, first, .. }) = planned.loops.get(&at) {
+            let span = match step {
+                Step::Host(id) => program.graph().span(*id),
+                Step::Effect(entry) => &program.graph().effects[*entry].span,
+                Step::Stage(_) | Step::Join(_) | Step::Keep(_) | Step::Kernel(_) => &Span::None,
+            };
+            loops.push(LoopLine { step: at, span: span.clone(), trip: *trip, stages: stage_lines(program.models(), body, first), cost });
+        } else if matches!(step, Step::Host(_) | Step::Kernel(_) | Step::Join(_) | Step::Keep(_)) {
+            host.0 += 1;
+            host.1.work += cost.work;
+            host.1.memory = host.1.memory.max(cost.memory);
         }
     }
     let mut dropped = Dropped {
@@ -156,5 +161,28 @@ pub fn explain(program: &Verified, written: &Verified, target: &Target) -> Resul
         most_lanes: stages.iter().map(|stage| stage.lanes).max().unwrap_or(0),
         most_tokens: stages.iter().map(|stage| stage.tokens).max().unwrap_or(0),
     };
-    Ok(Explanation { schedule, planned, as_written, stages, host, dropped, shared })
+    Ok(Explanation { schedule, planned, as_written, stages, loops, host, dropped, shared })
+}
+
+/// The stages of a schedule in the order in which they run.
+fn stage_lines(models: &Models, schedule: &Schedule, planned: &Cost) -> Vec<StageLine> {
+    let lines = schedule.steps.iter().enumerate().filter_map(|(at, step)| {
+        let Step::Stage(step) = step else { return None };
+        let stage = &models[&step.model].stages()[step.stage];
+        let lanes = step.lanes.iter().map(|lane| &schedule.lanes[lane.index()]);
+        Some(StageLine {
+            step: at,
+            model: step.model.clone(),
+            stage: step.stage,
+            name: stage.name.clone(),
+            attention: matches!(stage.kind, StageKind::Attention(_)),
+            lanes: step.lanes.len(),
+            rows: lanes.clone().map(|lane| lane.batch).sum(),
+            positions: step.positions.iter().fold(0..0, |all, positions| hull(&all, positions)),
+            tokens: lanes.clone().zip(&step.positions).map(|(lane, positions)| lane.batch * positions.len()).sum(),
+            tokens_whole: lanes.map(|lane| lane.batch * lane.length).sum(),
+            cost: planned.steps[at],
+        })
+    });
+    lines.collect()
 }
