@@ -99,10 +99,7 @@ impl<E: Engine> Engine for Watched<E> {
 impl LoadedModel for WatchedModel {
     fn run(&self, call: &Call<'_>) -> Result<Vec<Tensor>, Diagnostic> {
         let mut given: usize = call.given.iter().map(|(_, tensor)| tensor.bytes()).sum();
-        for (_, edit) in call.edits {
-            given += edit.scale.as_ref().map_or(0, Tensor::bytes) + edit.add.as_ref().map_or(0, Tensor::bytes);
-            given += edit.replace.as_ref().map_or(0, |(mask, value)| mask.bytes() + value.bytes());
-        }
+        given += call.edits.iter().map(|(_, edit)| edit.bytes()).sum::<usize>();
         if self.1.calls.fetch_add(1, Relaxed) == 0 {
             let before = LIVE.load(Relaxed) - given as i64;
             self.1.before.store(before, Relaxed);

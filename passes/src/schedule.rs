@@ -43,6 +43,9 @@ mod lanes;
 mod order;
 mod passes;
 
+/// A pass over a stage's weights costs as much as the arithmetic of about this many tokens.
+const BREAK_EVEN_TOKENS: u64 = 16;
+
 /// What a schedule may count on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Target {
@@ -57,6 +60,9 @@ pub struct Target {
     /// Whether the engine edits values where it computes them ([`Edit`](irc_ir::plan::Edit)). Otherwise they are read, changed
     /// on the host and given back, which costs an engine nothing that stops and goes on anywhere.
     pub edits: bool,
+    /// Whether the engine puts operations on a value into the stage that computes it ([`Chain`](irc_ir::plan::Chain)), all those
+    /// that are [exact](crate::chains::is_exact). It makes edits, too.
+    pub splices: bool,
     /// Whether the engine computes only what is wanted of a stage, and not all of it.
     pub prunes: bool,
 }
@@ -64,7 +70,7 @@ pub struct Target {
 impl Default for Target {
     /// An engine that prunes, without edits, chunks or padding, and a gigabyte.
     fn default() -> Target {
-        Target { strategy: Strategy::default(), chunk: 0, min_rows: 0, memory: 1 << 30, edits: false, prunes: true }
+        Target { strategy: Strategy::default(), chunk: 0, min_rows: 0, memory: 1 << 30, edits: false, splices: false, prunes: true }
     }
 }
 
@@ -86,21 +92,24 @@ pub struct Strategy {
     pub batch: bool,
     /// Chains of operations of the program that work element by element are one step.
     pub fuse: bool,
+    /// Chains of operations on a value at a hook that is written become part of the stage that computes it, where the engine can
+    /// do it and the stage runs less for it.
+    pub splice: bool,
 }
 
 impl Strategy {
     /// Each forward pass alone, whole, from its first stage to its last: what runs when a program is run as it is written.
     pub const AS_WRITTEN: Strategy =
-        Strategy { live: false, share: false, prefixes: false, cone: false, positions: false, batch: false, fuse: false };
+        Strategy { live: false, share: false, prefixes: false, cone: false, positions: false, batch: false, fuse: false, splice: false };
     /// What graphs of whole programs are made of: rows of whole sequences.
     pub const WHOLE_SEQUENCES: Strategy =
-        Strategy { live: true, share: true, prefixes: false, cone: false, positions: false, batch: true, fuse: false };
+        Strategy { live: true, share: true, prefixes: false, cone: false, positions: false, batch: true, fuse: false, splice: false };
 }
 
 impl Default for Strategy {
     /// Everything.
     fn default() -> Strategy {
-        Strategy { live: true, share: true, prefixes: true, cone: true, positions: true, batch: true, fuse: true }
+        Strategy { live: true, share: true, prefixes: true, cone: true, positions: true, batch: true, fuse: true, splice: true }
     }
 }
 
@@ -130,10 +139,18 @@ pub fn schedule_body(program: &Verified, results: &[Keep], target: &Target) -> R
         of.extends |= keep.extends;
         of.nodes.extend(keep.nodes);
     }
-    let lanes = Lanes::new(program, &values, target, keeps.keys().copied());
-    let mut demand = Demand::new(program, &values, lanes, keeps, strategy);
-    graph.roots().for_each(|root| demand.want(root));
-    demand.settle();
+    let settled = |unspliced| {
+        let lanes = Lanes::new(program, &values, target, keeps.keys().copied(), unspliced);
+        let mut demand = Demand::new(program, &values, lanes, keeps.clone(), strategy);
+        graph.roots().for_each(|root| demand.want(root));
+        demand.settle();
+        demand
+    };
+    let mut demand = settled(BTreeSet::new());
+    let idle = demand.idle_chains();
+    if !idle.is_empty() {
+        demand = settled(idle);
+    }
     demand.prune();
     let mut made = vec![None; graph.effects.len()];
     for value in demand.wanted() {
