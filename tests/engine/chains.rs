@@ -185,17 +185,21 @@ impl Maker {
             let forwards = if self.wide && !self.dice.once_in(3) { 1 } else { 1 + self.dice.below(3) };
             for _ in 0..forwards {
                 let mut forward = self.base;
+                let mut aboves = vec![];
                 let same = !self.dice.once_in(3);
                 for common in common.iter().take(1 + self.dice.below(3)) {
                     let hook = if same { common.clone() } else { self.dice.pick(&all) };
                     forward = self.edited(forward, &hook);
                     // Through a hook on it the engine shows what it made of the value, to the sign of a zero.
-                    saved.extend(above(model, &hook).map(|above| (forward, above)));
+                    aboves.extend(above(model, &hook).map(|above| (forward, above)));
                     // What is written is asked of the host, which has to see what was there before.
-                    if !self.wide || self.dice.once_in(8) {
+                    if !self.wide || self.dice.once_in(24) {
                         saved.push((forward, hook));
                     }
                 }
+                // While a forward is only on the way to another, the engine need not run it.
+                let last = self.wide && !self.dice.once_in(24);
+                saved.extend(aboves.into_iter().map(|(made, above)| (if last { forward } else { made }, above)));
                 saved.push((forward, all[all.len() - 1].clone()));
                 saved.push((forward, self.dice.pick(&all)));
             }
@@ -230,7 +234,7 @@ impl Maker {
     /// The forward with a hook made of itself.
     fn edited(&mut self, forward: NodeId, hook: &str) -> NodeId {
         // Rarely of what it was before other writes.
-        let from = if self.dice.once_in(8) { self.base } else { forward };
+        let from = if self.dice.once_in(if self.wide { 24 } else { 8 }) { self.base } else { forward };
         let own = self.program.read(from, hook);
         let value = match self.program.dtype(own) {
             DType::F32 => self.chain(own, own, 0),
@@ -363,7 +367,7 @@ impl Maker {
     /// Something that is broadcast to a shape: numbers of any type, or what depends on the hook itself or was read elsewhere.
     fn operand(&mut self, own: NodeId, shape: &[usize], bools: bool) -> NodeId {
         // What depends on x elsewhere has to be there before the stage runs.
-        let kind = if self.wide && !self.dice.once_in(8) { 3 + self.dice.below(5) } else { self.dice.below(8) };
+        let kind = if self.wide && !self.dice.once_in(24) { 3 + self.dice.below(5) } else { self.dice.below(8) };
         match kind {
             0 => {
                 let count = self.program.shape(own).len() as i64;

@@ -224,7 +224,7 @@ fn chains_of_all_operations_have_the_bits_of_the_host() {
     let engines = [WHOLE, Strategy::default()].map(engine);
     let Some(apart) = engine(APART) else { return };
     let mut counts = [0; 2];
-    for seed in 0..300 {
+    for seed in 0..1_000 {
         let chains = chains::wide(seed);
         let run = |engine: &Driven| chains.program.run(engine).unwrap_or_else(|error| panic!("program {seed}: {error}"));
         let expected = run(&apart);
@@ -234,7 +234,7 @@ fn chains_of_all_operations_have_the_bits_of_the_host() {
         }
     }
     println!("{counts:?} writes are made in their stages");
-    assert!(counts.iter().all(|count| *count > 300), "{counts:?} writes are made in their stages");
+    assert!(counts.iter().all(|count| *count > 400), "{counts:?} writes are made in their stages");
 }
 
 fn checked(text: &str, handle: &Handle) -> (Verified, Handles) {
