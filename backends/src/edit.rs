@@ -226,7 +226,12 @@ fn apply_step(op: &Op, operands: [Operated<'_>; 2]) -> Result<Edit, Diagnostic> 
             let replace = whole.replace.as_ref().zip(part.replace.as_ref());
             let replace =
                 replace.map(|(whole, part)| Ok::<_, Diagnostic>((result(op, &[&whole.0, &part.0])?, result(op, &[&whole.1, &part.1])?)));
-            Ok(Edit { scale: both(&whole.scale, &part.scale)?, add: both(&whole.add, &part.add)?, replace: replace.transpose()?, chain: None })
+            Ok(Edit {
+                scale: both(&whole.scale, &part.scale)?,
+                add: both(&whole.add, &part.add)?,
+                replace: replace.transpose()?,
+                chain: None,
+            })
         }
         (Op::Mul {} | Op::Add {} | Op::Sub {}, operands) => {
             let (of, given, first) = match operands {

@@ -9,6 +9,9 @@
 //! - *The causal cone*: in a causal model a write at a position changes nothing before it. Earlier positions are not computed
 //!   again: later ones look at the keys and values that are there. A write that changes nothing at all is dropped.
 //! - *Positions*: of the last layers only those are computed that something needs.
+//! - *Edits and splices*: what a forward writes is made of the hook's own value where the engine computes it, so that the stage need
+//!   not run once to show the value and again from what became of it ([`Edit`](irc_ir::plan::Edit)). Operations are put into a stage
+//!   only where it runs less for it: an engine has to compile them, once.
 //! - *One walk*: at each stage, all rows that are ready travel as one flat batch of tokens. A sweep of patches written as a plain
 //!   loop of traces becomes a staircase, which rows join at the layer of their first write, and goes over the weights once.
 //!

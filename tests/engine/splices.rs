@@ -170,7 +170,8 @@ fn every_operation_has_the_bits_of_the_host() {
         let mut program = Program::new(numbers());
         let forward = program.forward(&ids);
         let x = program.read(forward, "x");
-        let mut numbers = |shape: &[usize]| Tensor::new(shape, (0..shape.iter().product()).map(|_| number(&mut dice)).collect::<Vec<f32>>());
+        let mut numbers =
+            |shape: &[usize]| Tensor::new(shape, (0..shape.iter().product()).map(|_| number(&mut dice)).collect::<Vec<f32>>());
         let mut operands = vec![Some(x)];
         if arity > 1 {
             let mut tensors = vec![numbers(&shape), numbers(&[WIDTH]), numbers(&[25, 1])];
@@ -302,6 +303,32 @@ fn a_stage_runs_once() {
     }
 }
 
+/// Rows of forwards of different lengths that do the same with other values: one batch, one session.
+#[test]
+fn rows_of_several_forwards_travel_together() {
+    let (Some(engine), Some(apart)) = (engine(WHOLE), engine(APART)) else { return };
+    let program = |made: [&str; 3]| {
+        let mut text = String::from("graph @rows models { m: \"m\" } {\n");
+        for (at, (made, ids)) in made.iter().zip(["[[3, 1, 4], [1, 5, 9]]", "[[2, 7, 1, 8, 2]]", "[[1]]"]).enumerate() {
+            let hook = "{hook: \"model.layers.0.mlp.output\"}";
+            text += &format!(
+                "  %f{at} = forward({ids}) {{model: m}}\n  %x{at} = read(%f{at}) {hook}\n  %w{at} = write(%f{at}, {made}) {hook}\n  \
+                 save read(%w{at}) {{hook: \"lm_head.output\"}} as \"{at}\"\n"
+            );
+        }
+        checked(&(text + "}"), conformance::llama())
+    };
+    let part = |at: usize, by: f32| {
+        let slice = format!("slice(%x{at}) {{dim: 2, start: 4}}");
+        format!("maximum(update(%x{at}, div({slice}, {by:?})) {{dim: 2, start: 4}}, {by:?})")
+    };
+    let spliced = program([&part(0, 0.5), &part(1, -0.25), &part(2, 3.0)]);
+    let found = run(&engine, &spliced);
+    conformance::program::same_bits(&found, &run(&apart, &spliced)).unwrap_or_else(|error| panic!("{error}"));
+    let plain = run(&engine, &program(["mul(%x0, 2)", "mul(%x1, 3)", "mul(%x2, 4)"])).report;
+    assert_eq!((found.report.engine_calls, found.report.token_stages), (plain.engine_calls, plain.token_stages));
+}
+
 /// What others read of the hook, before and after the write.
 #[test]
 fn others_read_what_they_would() {
@@ -333,7 +360,10 @@ fn what_was_compiled_is_kept() {
         let mut text = String::from("graph @layers models { m: \"m\" } {\n  %f0 = forward([[3, 1, 4, 1, 5]]) {model: m}\n");
         for layer in 0..2 {
             let hook = format!("model.layers.{layer}.mlp.output");
-            text += &format!("  %f{0} = write(%f{layer}, maximum(read(%f{layer}) {{hook: \"{hook}\"}}, {threshold:?})) {{hook: \"{hook}\"}}\n", layer + 1);
+            text += &format!(
+                "  %f{0} = write(%f{layer}, maximum(read(%f{layer}) {{hook: \"{hook}\"}}, {threshold:?})) {{hook: \"{hook}\"}}\n",
+                layer + 1
+            );
         }
         checked(&(text + "  save read(%f2) {hook: \"lm_head.output\"} as \"logits\"\n}"), conformance::llama())
     };

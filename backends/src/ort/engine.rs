@@ -37,12 +37,12 @@ use crate::{
     cancel::Cancel,
     edit::Edit,
     failed,
-    memory::keep_large_buffers,
+    memory::{keep_large_buffers, release_free_memory},
     onnx::lower::{Point, Splices, StageForm, lower_stage},
 };
 
-/// How many sessions with operations of programs a model keeps. Each is small, since all share the packed weights; so many are a
-/// few programs with one in each stage of a large model.
+/// How many sessions with operations of programs a model keeps. All share the packed weights, so that each has about 0.1 MB; so many
+/// are a few programs with one in each stage of a large model.
 const SPLICED: usize = 256;
 
 /// What ONNX Runtime may change in a graph. Hooks have the same bits either way; that is tested, since fusions that swallow
@@ -91,7 +91,15 @@ impl Ort {
 
 impl Engine for Ort {
     fn caps(&self) -> Caps {
-        Caps { engine: format!("onnxruntime {}", self.runtime.version()), chunk: 128, min_rows: 2, edits: true, splices: true, prunes: false }
+        Caps {
+            engine: format!("onnxruntime {}", self.runtime.version()),
+            chunk: 128,
+            min_rows: 2,
+            edits: true,
+            // Operators that are fused may have other bits than one after the other.
+            splices: self.optimization == Optimization::Off,
+            prunes: false,
+        }
     }
 
     fn load(&self, model: &Handle) -> Result<Arc<dyn LoadedModel>, Diagnostic> {
@@ -181,15 +189,17 @@ impl Sessions {
 }
 
 impl OrtModel {
-    /// The session of a stage with the chains of some edits in it.
-    fn spliced(&self, stage: usize, edits: &[(NodeId, Edit)], wanted: &BTreeSet<NodeId>) -> Result<Arc<Form>, Diagnostic> {
+    /// The session of a stage with the chains of some edits in it, which gives what is wanted beside what a `plain` one gives.
+    fn spliced(&self, stage: usize, plain: &Form, edits: &[(NodeId, Edit)], wanted: &BTreeSet<NodeId>) -> Result<Arc<Form>, Diagnostic> {
         let chains = edits.iter().filter_map(|(id, edit)| Some((*id, edit.chain.as_ref()?.form.clone()))).collect();
         let points = edits.iter().filter(|(_, edit)| edit.chain.is_none()).map(|(id, _)| *id).collect();
-        let splices = Splices { chains, points, wanted: wanted.clone() };
+        let shown = wanted.iter().filter(|id| !plain.outputs.contains_key(id)).copied().collect();
+        let splices = Splices { chains, points, shown };
         self.spliced.get((stage, splices), |(stage, splices)| {
             let form = self.sessions.form(*stage, &StageForm::Spliced(splices.clone()));
-            // The weights were read once more, to find that they are packed already.
+            // The weights were read and packed once more, to find that they are packed already.
             self.sessions.handle.weights.release_pages();
+            release_free_memory();
             form
         })
     }
@@ -245,7 +255,7 @@ impl LoadedModel for OrtModel {
             let edits: Vec<(NodeId, Edit)> = edits.chain(replaced).collect();
             let plain = edits.is_empty() && wanted.iter().all(|id| forms.plain.outputs.contains_key(id));
             let spliced = match edits.iter().any(|(_, edit)| edit.chain.is_some()) {
-                true => Some(self.spliced(at, &edits, &wanted)?),
+                true => Some(self.spliced(at, &forms.plain, &edits, &wanted)?),
                 false => None,
             };
             let form = spliced.as_deref().unwrap_or(if plain { &forms.plain } else { &forms.replaceable });

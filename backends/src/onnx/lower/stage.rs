@@ -73,8 +73,8 @@ pub struct Splices {
     pub chains: BTreeMap<NodeId, Arc<ChainForm>>,
     /// Sources that are edited by a [`Point`].
     pub points: BTreeSet<NodeId>,
-    /// Sources that are wanted.
-    pub wanted: BTreeSet<NodeId>,
+    /// Sources that are outputs beside those of a plain form.
+    pub shown: BTreeSet<NodeId>,
 }
 
 /// Lowers a position-wise stage.
@@ -141,15 +141,15 @@ pub fn lower_stage(spec: &ModelSpec, weights: &Weights, stage: usize, form: &Sta
             points.insert(id, point);
         }
     }
-    let shown: Vec<NodeId> = match form {
-        StageForm::Spliced(splices) => splices.wanted.iter().copied().collect(),
-        StageForm::Plain | StageForm::Replaceable => {
-            let hooks = computed.iter().filter(|id| matches!(graph.node(**id).op, Op::Hook { .. }));
-            stage.outputs.iter().chain(hooks).map(|id| spec.source(*id)).chain(points.keys().copied()).collect()
-        }
+    let hooks = computed.iter().filter(|id| matches!(graph.node(**id).op, Op::Hook { .. }));
+    let shown = stage.outputs.iter().chain(hooks).map(|id| spec.source(*id));
+    let others: &mut dyn Iterator<Item = NodeId> = match form {
+        StageForm::Plain => &mut [].into_iter(),
+        StageForm::Replaceable => &mut points.keys().copied(),
+        StageForm::Spliced(splices) => &mut splices.shown.iter().copied(),
     };
     let mut outputs = BTreeMap::new();
-    for source in shown {
+    for source in shown.chain(others).collect::<Vec<_>>() {
         // What only passes through is not of this stage.
         if stage.nodes.contains(&source.index()) && !outputs.contains_key(&source) {
             let mut own = lowering.name(source)?.to_owned();
