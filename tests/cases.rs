@@ -193,8 +193,9 @@ fn optimized_programs_run_alike() {
 fn planned() {
     check_folder("plan", |source| {
         let program = right(source);
-        // As for an engine that makes edits, where the case is about them.
-        let target = Target { edits: source.text.starts_with("// Edits"), ..Target::default() };
+        // As for an engine that makes edits, or splices, where the case is about them.
+        let splices = source.text.starts_with("// Splices");
+        let target = Target { edits: splices || source.text.starts_with("// Edits"), splices, ..Target::default() };
         schedule::render(&program, &irc::passes::schedule(&program, &target).expect("no loop carries a tuple"))
     });
 }

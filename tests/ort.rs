@@ -7,6 +7,8 @@
 mod chains;
 #[path = "engine/sessions.rs"]
 mod sessions;
+#[path = "engine/splices.rs"]
+mod splices;
 #[path = "onnx_runtime/support.rs"]
 mod support;
 
@@ -72,7 +74,7 @@ struct Unedited(Ort);
 
 impl Engine for Unedited {
     fn caps(&self) -> Caps {
-        Caps { edits: false, ..self.0.caps() }
+        Caps { edits: false, splices: false, ..self.0.caps() }
     }
 
     fn load(&self, model: &Handle) -> Result<Arc<dyn LoadedModel>, Diagnostic> {

@@ -21,7 +21,7 @@ use irc::{
         execute::Driven,
         rten::Rten,
     },
-    ir::{diagnostic::Diagnostic, tensor::Tensor, text::parse, verify::Verified},
+    ir::{diagnostic::Diagnostic, plan::Edit, tensor::Tensor, text::parse, verify::Verified},
     models::Model,
     passes::{
         Strategy,
@@ -99,10 +99,7 @@ impl<E: Engine> Engine for Watched<E> {
 impl LoadedModel for WatchedModel {
     fn run(&self, call: &Call<'_>) -> Result<Vec<Tensor>, Diagnostic> {
         let mut given: usize = call.given.iter().map(|(_, tensor)| tensor.bytes()).sum();
-        for (_, edit) in call.edits {
-            given += edit.scale.as_ref().map_or(0, Tensor::bytes) + edit.add.as_ref().map_or(0, Tensor::bytes);
-            given += edit.replace.as_ref().map_or(0, |(mask, value)| mask.bytes() + value.bytes());
-        }
+        given += call.edits.iter().map(|(_, edit)| edit.bytes()).sum::<usize>();
         if self.1.calls.fetch_add(1, Relaxed) == 0 {
             let before = LIVE.load(Relaxed) - given as i64;
             self.1.before.store(before, Relaxed);
@@ -316,9 +313,27 @@ fn products_are_those_in_the_profile_of_onnx_runtime() {
         let handles = Handles::from([("m".into(), model.handle().unwrap_or_else(|error| panic!("{error}")))]);
         Case { name: "edits".to_owned(), program, handles }
     });
+    let relu = "update(relu(%x), div(slice(%x) {dim: 2, start: 1}, %v)) {dim: 2, start: 1}";
+    for hook in ["mlp.output", "mlp.up_proj.output"] {
+        let hook = format!("model.layers.1.{hook}");
+        let made = format!(
+            "graph @spliced models {{ m: \"m\" }} {{\n %f = forward({}) {{model: m}}\n %x = read(%f) {{hook: \"{hook}\"}}\n %v = mean(read(%f) {{hook: \"model.layers.0.output\"}})\n save read(write(%f, {relu}) {{hook: \"{hook}\"}}) {{hook: \"lm_head.output\"}} as \"x\" }}\n",
+            ids(2, 70, 0)
+        );
+        edits.push(text(&format!("spliced {hook}"), &made, llama()));
+    }
     for case in &edits {
         std::fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("{error}"));
         let engine = Ort::new(runtime.clone(), Some(2)).unwrap_or_else(|error| panic!("{error}")).with_profile(&folder);
+        if case.name.starts_with("spliced") {
+            let plan = schedule(
+                &case.program,
+                &Driven::new(Ort::new(runtime.clone(), Some(1)).unwrap_or_else(|error| panic!("{error}"))).target(),
+            );
+            let lanes = plan.unwrap_or_else(|error| panic!("{error}")).lanes;
+            let chains = lanes.iter().flat_map(|lane| &lane.writes).filter(|write| matches!(write.edit, Some(Edit::Chain(_))));
+            assert_eq!(chains.count(), 1, "{}", case.name);
+        }
         let (planned, ..) = run(case, engine, Strategy::default());
         let mut counted: BTreeMap<Product, u64> = BTreeMap::new();
         for entry in std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{error}")) {

@@ -80,9 +80,9 @@ impl Driven {
 
     /// What its schedules count on.
     pub fn target(&self) -> Target {
-        let Caps { chunk, min_rows, edits, prunes, .. } = self.engine.caps();
+        let Caps { chunk, min_rows, edits, splices, prunes, .. } = self.engine.caps();
         let default = Target::default();
-        Target { strategy: self.strategy, chunk, min_rows, edits, prunes, memory: self.memory.unwrap_or(default.memory) }
+        Target { strategy: self.strategy, chunk, min_rows, edits, splices, prunes, memory: self.memory.unwrap_or(default.memory) }
     }
 
     /// Makes a model ready to run, unless it is already.

@@ -261,6 +261,8 @@ pub struct Caps {
     /// Whether it edits values while it computes them. One that starts anywhere and computes only what is wanted has no need
     /// to: it is stopped at a value, and goes on from what became of it.
     pub edits: bool,
+    /// Whether chains of operations are edits for it as well, all of them that are [exact](irc_passes::chains::is_exact).
+    pub splices: bool,
     /// Whether it computes only what is wanted. Otherwise it computes the whole stage.
     pub prunes: bool,
 }
@@ -303,12 +305,8 @@ pub struct Call<'a> {
 impl Call<'_> {
     /// The bytes of all tensors that are given.
     pub fn bytes(&self) -> u64 {
-        let edit = |edit: &Edit| {
-            let replace = edit.replace.iter().flat_map(|(mask, value)| [mask, value]);
-            edit.scale.iter().chain(&edit.add).chain(replace).map(Tensor::bytes).sum::<usize>()
-        };
         let given: usize = self.given.iter().map(|(_, tensor)| tensor.bytes()).sum();
-        (given + self.edits.iter().map(|(_, of)| edit(of)).sum::<usize>()) as u64
+        (given + self.edits.iter().map(|(_, edit)| edit.bytes()).sum::<usize>()) as u64
     }
 }
 

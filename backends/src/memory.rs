@@ -7,3 +7,17 @@
 pub(crate) fn keep_large_buffers() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity((32 << 20) - (64 << 10))));
 }
+
+/// Gives free memory back to the system, where the C library is glibc. What is made of large buffers and leaves small ones among
+/// them, as ONNX Runtime makes a session, would let its heap grow each time by what lies between.
+#[cfg(feature = "ort")]
+pub(crate) fn release_free_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        unsafe extern "C" {
+            fn malloc_trim(pad: usize) -> std::ffi::c_int;
+        }
+        // SAFETY: as glibc declares it; any thread may call it at any time, and no memory that is in use is touched.
+        unsafe { malloc_trim(0) };
+    }
+}

@@ -5,6 +5,7 @@
 pub mod cuda;
 mod device;
 mod engine;
+mod recent;
 pub mod runtime;
 mod session;
 mod whole_graph;

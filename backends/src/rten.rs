@@ -43,7 +43,7 @@ impl Engine for Rten {
     fn caps(&self) -> Caps {
         // Larger buffers go back to the system after each call and come back as page faults; in this range a layer's
         // weights stay in the last-level cache between chunks and multiplication is at its peak.
-        Caps { engine: format!("rten {VERSION}"), chunk: 64, min_rows: 2, edits: false, prunes: true }
+        Caps { engine: format!("rten {VERSION}"), chunk: 64, min_rows: 2, edits: false, splices: false, prunes: true }
     }
 
     fn load(&self, model: &Handle) -> Result<Arc<dyn LoadedModel>, Diagnostic> {

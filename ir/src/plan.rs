@@ -3,11 +3,18 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
+    sync::Arc,
 };
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::{graph::NodeId, model::HookId, types::Name, verify::LoopId};
+use crate::{
+    graph::NodeId,
+    model::HookId,
+    op::Op,
+    types::{DType, Name},
+    verify::LoopId,
+};
 
 /// A lane of a [`Schedule`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -111,8 +118,114 @@ pub struct Write {
 impl Write {
     /// The values of the program that are needed for it.
     pub fn operands(&self) -> Vec<NodeId> {
-        let given = |edit: &Edit| edit.steps.iter().flat_map(|step| step.operands).filter_map(Operand::given).collect();
-        self.edit.as_ref().map_or_else(|| vec![self.value], given)
+        match &self.edit {
+            None => vec![self.value],
+            Some(Edit::Affine(edit)) => edit.given().collect(),
+            Some(Edit::Chain(chain)) => chain.given.iter().filter_map(|given| given.value).collect(),
+        }
+    }
+
+    /// How the hook comes by its value.
+    pub fn form(&self) -> WriteForm {
+        match &self.edit {
+            None => WriteForm::Given,
+            Some(Edit::Affine(_)) => WriteForm::Affine,
+            Some(Edit::Chain(chain)) => WriteForm::Chain(chain.form.clone()),
+        }
+    }
+}
+
+/// How a hook that is set comes by its value: what is the same for all lanes that run a stage together.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum WriteForm {
+    /// The value is given.
+    Given,
+    /// By an [`Affine`] edit.
+    Affine,
+    /// By a [`Chain`] of this form.
+    Chain(Arc<ChainForm>),
+}
+
+/// How a stage itself makes a value of the one that it computes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Edit {
+    /// Scaled, shifted and replaced: a session that has been made beforehand can do it.
+    Affine(Affine),
+    /// By operations that are put into the stage.
+    Chain(Chain),
+}
+
+/// Operations on a value x where it is computed, each element from those at its place: of x, and of values that are given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Chain {
+    /// The operations.
+    pub form: Arc<ChainForm>,
+    /// What they are given, as many as the form has.
+    pub given: Vec<ChainGiven>,
+}
+
+/// The operations of a [`Chain`], whatever values it is given.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ChainForm {
+    /// The element types of what is given, each of the shape of x: f32 or bool.
+    pub given: Vec<DType>,
+    /// The operations in their order; the last one gives the value that the hook is set to.
+    pub steps: Vec<ChainStep>,
+}
+
+/// An operation of a [`ChainForm`]. An update of the program is a `select` here, and a slice, which stays at its place, is none.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ChainStep {
+    /// The operation.
+    pub op: Op,
+    /// Its operands.
+    pub operands: SmallVec<[ChainOperand; 3]>,
+}
+
+/// An operand of a [`ChainStep`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ChainOperand {
+    /// x itself.
+    Own,
+    /// What an earlier step made.
+    Step(usize),
+    /// Something that is given.
+    Given(usize),
+}
+
+/// What a [`Chain`] is given: a tensor of the shape of x that has a value of the program in a part of it, and 0 elsewhere.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ChainGiven {
+    /// The value, which is broadcast to the part; none where it is true everywhere in it.
+    pub value: Option<NodeId>,
+    /// The part of x, each range in the part before.
+    pub parts: Vec<Part>,
+}
+
+/// A range of a dimension, as a slice of the program has it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Part {
+    /// The dimension, counted from the last one where it is negative.
+    pub dim: i64,
+    /// Where it begins.
+    pub start: Option<i64>,
+    /// Where it ends.
+    pub end: Option<i64>,
+    /// From one of its elements to the next.
+    pub step: i64,
+}
+
+impl Part {
+    /// What takes it out of a value.
+    pub fn slice(self) -> Op {
+        let Part { dim, start, end, step } = self;
+        Op::Slice { dim, start, end, step }
+    }
+
+    /// What puts another value in its place.
+    pub fn update(self) -> Op {
+        let Part { dim, start, end, step } = self;
+        Op::Update { dim, start, end, step }
     }
 }
 
@@ -121,7 +234,7 @@ impl Write {
 /// The operations are slices, updates, products, sums and differences of the program. They are not evaluated on x, which stays
 /// with the engine, but on what scale, add, mask and value are.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Edit {
+pub struct Affine {
     /// The operations in their order; the last one gives the value that the hook is set to.
     pub steps: Vec<EditStep>,
     /// Whether anything is multiplied.
@@ -132,7 +245,14 @@ pub struct Edit {
     pub replaces: bool,
 }
 
-/// An operation of an [`Edit`].
+impl Affine {
+    /// The values of the program that it takes.
+    pub fn given(&self) -> impl Iterator<Item = NodeId> {
+        self.steps.iter().flat_map(|step| step.operands).filter_map(Operand::given)
+    }
+}
+
+/// An operation of an [`Affine`] edit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EditStep {
     /// The node of the program that it is.

@@ -6,6 +6,8 @@
 //! write f (add (mul (read f) c) v)                     x * scale + add
 //! ```
 //!
+//! What else works element by element is a chain of operations ([`chains`](crate::chains)), for engines that take it.
+//!
 //! Bit by bit it is what the operations give one after the other: x * 1 and x + -0 are x, and no sum or product is reordered.
 //! Only where two values meet that are not numbers, which of them comes out is up to the processor's instructions.
 
@@ -13,20 +15,20 @@ use std::collections::HashMap;
 
 use irc_ir::{
     graph::NodeId,
-    model::{HookId, StageKind},
+    model::{HookId, ModelSpec, StageKind},
     op::Op,
-    plan::{Edit, EditStep, Operand},
+    plan::{Affine, Edit, EditStep, Operand, Part},
     types::DType,
     verify::Verified,
 };
 
-use crate::values::{ForwardValue, HookValue, Values};
+use crate::{
+    chains::chain,
+    values::{ForwardValue, HookValue, Values},
+};
 
 /// The most operations that are looked at for one edit: walks are short, and recursion is shallow.
-const MOST: usize = 64;
-
-/// A slice that stands between x and an operation on a part of it: dim, start, end, step.
-type Part = (i64, Option<i64>, Option<i64>, i64);
+pub(crate) const MOST: usize = 64;
 
 /// What was made of a part of x, each element at its own place.
 #[derive(Clone, Copy)]
@@ -38,8 +40,8 @@ struct Made {
 }
 
 /// How the value that a forward writes at a hook is made of the hook's own value, if it is an edit of it: of what the forward
-/// would show there without that write.
-pub(crate) fn edit(program: &Verified, values: &Values, forward: &ForwardValue, hook: HookId) -> Option<Edit> {
+/// would show there without that write. With `chains`, a chain of operations is one.
+pub(crate) fn edit(program: &Verified, values: &Values, forward: &ForwardValue, hook: HookId, chains: bool) -> Option<Edit> {
     let spec = &program.models()[&values.bases[forward.base].model];
     let value = *forward.writes.get(&hook)?;
     let info = spec.hook_info(hook);
@@ -55,9 +57,22 @@ pub(crate) fn edit(program: &Verified, values: &Values, forward: &ForwardValue, 
     own.writes.remove(&hook);
     own.keep_visible(spec, hook);
     let own = HookValue { forward: own, hook };
-    let mut walk = Walk { program, values, own: &own, known: HashMap::new(), steps: vec![] };
+    let affine = affine(program, values, spec, &own, value);
+    let chain = if chains { chain(program, values, spec, &own, value) } else { None };
+    match (affine, chain) {
+        // What replaces a part of x may be made of x: then only the chain does without x on the host.
+        (Some(affine), Some(chain)) if !affine.given().all(|value| chain.given.iter().any(|given| given.value == Some(value))) => {
+            Some(Edit::Chain(chain))
+        }
+        (Some(affine), _) => Some(Edit::Affine(affine)),
+        (None, chain) => chain.map(Edit::Chain),
+    }
+}
+
+fn affine(program: &Verified, values: &Values, spec: &ModelSpec, own: &HookValue, value: NodeId) -> Option<Affine> {
+    let mut walk = Walk { program, values, spec, own, known: HashMap::new(), steps: vec![] };
     let Made { by: Operand::Step(last), scaled, added, replaced } = walk.made(value, &mut vec![])? else { return None };
-    Some(Edit { steps: needed(&walk.steps, last), scales: scaled, adds: added, replaces: replaced })
+    Some(Affine { steps: needed(&walk.steps, last), scales: scaled, adds: added, replaces: replaced })
 }
 
 /// The steps that the last one needs, itself included.
@@ -82,6 +97,7 @@ fn needed(steps: &[EditStep], last: usize) -> Vec<EditStep> {
 struct Walk<'a> {
     program: &'a Verified,
     values: &'a Values,
+    spec: &'a ModelSpec,
     /// x.
     own: &'a HookValue,
     /// By node and the slices around it.
@@ -93,7 +109,7 @@ impl Walk<'_> {
     /// What `node` is of the part of x that `parts` cut out, or nothing if it is something else.
     fn made(&mut self, node: NodeId, parts: &mut Vec<Part>) -> Option<Made> {
         let node = self.values.of[node.index()];
-        if self.values.hooks.get(&node) == Some(self.own) {
+        if self.values.hooks.get(&node).is_some_and(|value| value.is(self.spec, self.own)) {
             return parts.is_empty().then_some(Made { by: Operand::Own, scaled: false, added: false, replaced: false });
         }
         let key = (node, parts.clone());
@@ -114,15 +130,15 @@ impl Walk<'_> {
         let of = self.program.graph().node(node);
         let (first, second) = (*of.operands.first()?, of.operands.get(1).copied());
         match &of.op {
-            Op::Slice { dim, start, end, step } if parts.last() == Some(&(*dim, *start, *end, *step)) => {
+            &Op::Slice { dim, start, end, step } if parts.last() == Some(&Part { dim, start, end, step }) => {
                 let part = parts.pop()?;
                 let made = self.made(first, parts);
                 parts.push(part);
                 made.map(|made| self.step(node, [made.by, Operand::Absent], made))
             }
-            Op::Update { dim, start, end, step } => {
+            &Op::Update { dim, start, end, step } => {
                 let whole = self.made(first, parts)?;
-                parts.push((*dim, *start, *end, *step));
+                parts.push(Part { dim, start, end, step });
                 let part = self.made(second?, parts);
                 parts.pop();
                 let part = part.unwrap_or(Made { by: self.given(second?), scaled: false, added: false, replaced: true });

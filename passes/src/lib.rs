@@ -3,6 +3,7 @@
 mod builder;
 pub mod calls;
 mod canonical;
+pub mod chains;
 pub mod cost;
 mod demand;
 mod edits;

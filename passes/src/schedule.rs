@@ -9,6 +9,9 @@
 //! - *The causal cone*: in a causal model a write at a position changes nothing before it. Earlier positions are not computed
 //!   again: later ones look at the keys and values that are there. A write that changes nothing at all is dropped.
 //! - *Positions*: of the last layers only those are computed that something needs.
+//! - *Edits and splices*: what a forward writes is made of the hook's own value where the engine computes it, so that the stage need
+//!   not run once to show the value and again from what became of it ([`Edit`](irc_ir::plan::Edit)). Operations are put into a stage
+//!   only where it runs less for it: an engine has to compile them, once.
 //! - *One walk*: at each stage, all rows that are ready travel as one flat batch of tokens. A sweep of patches written as a plain
 //!   loop of traces becomes a staircase, which rows join at the layer of their first write, and goes over the weights once.
 //!
@@ -43,6 +46,9 @@ mod lanes;
 mod order;
 mod passes;
 
+/// A pass over a stage's weights costs as much as the arithmetic of about this many tokens.
+const BREAK_EVEN_TOKENS: u64 = 16;
+
 /// What a schedule may count on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Target {
@@ -57,6 +63,9 @@ pub struct Target {
     /// Whether the engine edits values where it computes them ([`Edit`](irc_ir::plan::Edit)). Otherwise they are read, changed
     /// on the host and given back, which costs an engine nothing that stops and goes on anywhere.
     pub edits: bool,
+    /// Whether the engine puts operations on a value into the stage that computes it ([`Chain`](irc_ir::plan::Chain)), all those
+    /// that are [exact](crate::chains::is_exact). It makes edits, too.
+    pub splices: bool,
     /// Whether the engine computes only what is wanted of a stage, and not all of it.
     pub prunes: bool,
 }
@@ -64,7 +73,7 @@ pub struct Target {
 impl Default for Target {
     /// An engine that prunes, without edits, chunks or padding, and a gigabyte.
     fn default() -> Target {
-        Target { strategy: Strategy::default(), chunk: 0, min_rows: 0, memory: 1 << 30, edits: false, prunes: true }
+        Target { strategy: Strategy::default(), chunk: 0, min_rows: 0, memory: 1 << 30, edits: false, splices: false, prunes: true }
     }
 }
 
@@ -86,21 +95,24 @@ pub struct Strategy {
     pub batch: bool,
     /// Chains of operations of the program that work element by element are one step.
     pub fuse: bool,
+    /// Chains of operations on a value at a hook that is written become part of the stage that computes it, where the engine can
+    /// do it and the stage runs less for it.
+    pub splice: bool,
 }
 
 impl Strategy {
     /// Each forward pass alone, whole, from its first stage to its last: what runs when a program is run as it is written.
     pub const AS_WRITTEN: Strategy =
-        Strategy { live: false, share: false, prefixes: false, cone: false, positions: false, batch: false, fuse: false };
+        Strategy { live: false, share: false, prefixes: false, cone: false, positions: false, batch: false, fuse: false, splice: false };
     /// What graphs of whole programs are made of: rows of whole sequences.
     pub const WHOLE_SEQUENCES: Strategy =
-        Strategy { live: true, share: true, prefixes: false, cone: false, positions: false, batch: true, fuse: false };
+        Strategy { live: true, share: true, prefixes: false, cone: false, positions: false, batch: true, fuse: false, splice: false };
 }
 
 impl Default for Strategy {
     /// Everything.
     fn default() -> Strategy {
-        Strategy { live: true, share: true, prefixes: true, cone: true, positions: true, batch: true, fuse: true }
+        Strategy { live: true, share: true, prefixes: true, cone: true, positions: true, batch: true, fuse: true, splice: true }
     }
 }
 
@@ -130,10 +142,18 @@ pub fn schedule_body(program: &Verified, results: &[Keep], target: &Target) -> R
         of.extends |= keep.extends;
         of.nodes.extend(keep.nodes);
     }
-    let lanes = Lanes::new(program, &values, target, keeps.keys().copied());
-    let mut demand = Demand::new(program, &values, lanes, keeps, strategy);
-    graph.roots().for_each(|root| demand.want(root));
-    demand.settle();
+    let settled = |unspliced| {
+        let lanes = Lanes::new(program, &values, target, keeps.keys().copied(), unspliced);
+        let mut demand = Demand::new(program, &values, lanes, keeps.clone(), strategy);
+        graph.roots().for_each(|root| demand.want(root));
+        demand.settle();
+        demand
+    };
+    let mut demand = settled(BTreeSet::new());
+    let idle = demand.idle_chains();
+    if !idle.is_empty() {
+        demand = settled(idle);
+    }
     demand.prune();
     let mut made = vec![None; graph.effects.len()];
     for value in demand.wanted() {

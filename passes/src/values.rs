@@ -76,6 +76,15 @@ pub(crate) struct HookValue {
     pub(crate) hook: HookId,
 }
 
+impl HookValue {
+    /// Whether another is the same value: at the same hook, or at one on the same source, between which nothing is written.
+    pub(crate) fn is(&self, spec: &ModelSpec, other: &HookValue) -> bool {
+        let source = |hook: HookId| spec.source(spec.hook_info(hook).node);
+        // What is written between one of them and the source shows there, and not at the other.
+        self.forward == other.forward && (self.hook == other.hook || source(self.hook) == source(other.hook))
+    }
+}
+
 /// The distinct values of a program.
 pub(crate) struct Values {
     /// For each node, the first node that has the same value.

@@ -8,7 +8,7 @@ use irc::{
         graph::{EffectKind, Graph, NodeId},
         model::{HookId, ModelSpec, StageKind},
         op::Op,
-        plan::{Lane, LaneId, Schedule, StageStep, Step, Write},
+        plan::{Edit, Lane, LaneId, Schedule, StageStep, Step, Write},
         verify::Verified,
     },
     models::induction::WORDS,
@@ -81,7 +81,11 @@ fn show_lane(program: &Verified, lane: &Lane) -> String {
         }
     };
     for Write { hook, value, from, edit } in &lane.writes {
-        let sign = if edit.is_some() { "becomes" } else { "=" };
+        let sign = match edit {
+            None => "=",
+            Some(Edit::Affine(_)) => "becomes",
+            Some(Edit::Chain(_)) => "becomes spliced",
+        };
         let from = if *from > 0 { format!(" from {from}") } else { String::new() };
         write!(text, ", {}{from} {sign} {}", hook_name(spec, *hook), name(program.graph(), *value)).unwrap();
     }

@@ -1,5 +1,6 @@
 //! Random programs that write what they make of a hook's own value: chains of updates, slices, products, sums and differences
-//! over it, of which an engine can do most where it computes the hook.
+//! over it, of which an engine can do most where it computes the hook; and of all operations that work element by element and have
+//! the same bits everywhere, for engines that put them into a stage.
 
 use std::sync::OnceLock;
 
@@ -13,14 +14,16 @@ use irc::{
         },
     },
     ir::{
+        attr::Float,
         graph::NodeId,
         model::{ModelBuilder, ModelSpec},
         op::Op,
+        plan::Edit,
         random::Dice,
         tensor::Tensor,
         types::DType,
     },
-    passes::{Target, schedule},
+    passes::{Strategy, Target, schedule},
 };
 
 /// A program and what to expect of it.
@@ -38,14 +41,31 @@ impl Chains {
         let writes = || schedule.lanes.iter().flat_map(|lane| &lane.writes);
         [writes().count(), writes().filter(|write| write.edit.is_some()).count()]
     }
+
+    /// How many of them an engine makes that takes any chain.
+    pub fn spliced(&self, strategy: Strategy) -> usize {
+        let target = Target { edits: true, splices: true, strategy, ..Target::default() };
+        let schedule = schedule(&self.program.verified(), &target).unwrap_or_else(|error| panic!("{error}"));
+        let writes = schedule.lanes.iter().flat_map(|lane| &lane.writes);
+        writes.filter(|write| matches!(write.edit, Some(Edit::Chain(_)))).count()
+    }
 }
 
 /// The program of a seed.
 pub fn program(seed: u64) -> Chains {
+    made(seed, false)
+}
+
+/// The program of a seed, with all operations.
+pub fn wide(seed: u64) -> Chains {
+    made(seed, true)
+}
+
+fn made(seed: u64, wide: bool) -> Chains {
     let mut dice = Dice::new(seed);
     let model = dice.pick(&[llama(), odd(), crowded(), crowded()]);
     let tame = dice.once_in(2);
-    let mut maker = Maker { program: Program::new(model), dice, tame, others: vec![], base: NodeId::new(0) };
+    let mut maker = Maker { program: Program::new(model), dice, tame, wide, others: vec![], base: NodeId::new(0) };
     maker.make(model);
     Chains { program: maker.program, tame }
 }
@@ -119,10 +139,31 @@ fn update((dim, start, end, step): Part) -> Op {
     Op::Update { dim, start, end, step }
 }
 
+const UNARY: [Op; 13] = [
+    Op::Neg {},
+    Op::Abs {},
+    Op::Sign {},
+    Op::Square {},
+    Op::Sqrt {},
+    Op::Rsqrt {},
+    Op::Reciprocal {},
+    Op::Floor {},
+    Op::Ceil {},
+    Op::Round {},
+    Op::Trunc {},
+    Op::Frac {},
+    Op::LeakyRelu { slope: Float::new(0.1) },
+];
+
+const BINARY: [Op; 5] = [Op::Div {}, Op::Maximum {}, Op::Minimum {}, Op::Fmod {}, Op::Remainder {}];
+
+const COMPARISONS: [Op; 6] = [Op::Eq {}, Op::Ne {}, Op::Lt {}, Op::Le {}, Op::Gt {}, Op::Ge {}];
+
 struct Maker {
     program: Program,
     dice: Dice,
     tame: bool,
+    wide: bool,
     /// Values that were read elsewhere.
     others: Vec<NodeId>,
     /// The forward without writes that the current one began with.
@@ -141,16 +182,24 @@ impl Maker {
             let elsewhere = self.dice.pick(&all);
             let other = self.program.read(self.base, &elsewhere);
             self.others.push(other);
-            for _ in 0..1 + self.dice.below(3) {
+            let forwards = if self.wide && !self.dice.once_in(3) { 1 } else { 1 + self.dice.below(3) };
+            for _ in 0..forwards {
                 let mut forward = self.base;
+                let mut aboves = vec![];
                 let same = !self.dice.once_in(3);
                 for common in common.iter().take(1 + self.dice.below(3)) {
                     let hook = if same { common.clone() } else { self.dice.pick(&all) };
                     forward = self.edited(forward, &hook);
                     // Through a hook on it the engine shows what it made of the value, to the sign of a zero.
-                    saved.extend(above(model, &hook).map(|above| (forward, above)));
-                    saved.push((forward, hook));
+                    aboves.extend(above(model, &hook).map(|above| (forward, above)));
+                    // What is written is asked of the host, which has to see what was there before.
+                    if !self.wide || self.dice.once_in(24) {
+                        saved.push((forward, hook));
+                    }
                 }
+                // While a forward is only on the way to another, the engine need not run it.
+                let last = self.wide && !self.dice.once_in(24);
+                saved.extend(aboves.into_iter().map(|(made, above)| (if last { forward } else { made }, above)));
                 saved.push((forward, all[all.len() - 1].clone()));
                 saved.push((forward, self.dice.pick(&all)));
             }
@@ -185,7 +234,7 @@ impl Maker {
     /// The forward with a hook made of itself.
     fn edited(&mut self, forward: NodeId, hook: &str) -> NodeId {
         // Rarely of what it was before other writes.
-        let from = if self.dice.once_in(8) { self.base } else { forward };
+        let from = if self.dice.once_in(if self.wide { 24 } else { 8 }) { self.base } else { forward };
         let own = self.program.read(from, hook);
         let value = match self.program.dtype(own) {
             DType::F32 => self.chain(own, own, 0),
@@ -205,7 +254,8 @@ impl Maker {
 
     fn step(&mut self, own: NodeId, part: NodeId, value: NodeId, depth: usize) -> NodeId {
         let shape = self.program.shape(value);
-        match self.dice.below(16) {
+        match self.dice.below(if self.wide { 30 } else { 16 }) {
+            16.. => self.exact(own, value),
             0..=3 => {
                 let place = self.part(&shape);
                 let replaced = self.program.op(slice(place), [value]);
@@ -253,6 +303,57 @@ impl Maker {
         }
     }
 
+    /// What an operation makes of a value that has the same bits everywhere.
+    fn exact(&mut self, own: NodeId, value: NodeId) -> NodeId {
+        let shape = self.program.shape(value);
+        let by = self.operand(own, &shape, false);
+        let pair = if self.dice.once_in(2) { [by, value] } else { [value, by] };
+        let bound = |dice: &mut Dice| (!dice.once_in(3)).then(|| Float::new(dice.pick(&[0.0, -0.0, -0.3, 0.7, 1e-42, f64::INFINITY])));
+        match self.dice.below(10) {
+            0 => self.program.op(Op::Relu {}, [value]),
+            1 => {
+                let (min, max) = (bound(&mut self.dice), bound(&mut self.dice));
+                self.program.op(Op::Clamp { min: min.or(Some(Float::new(-1.0))), max }, [value])
+            }
+            2 | 3 => {
+                let op = self.dice.pick(&UNARY);
+                self.program.op(op, [value])
+            }
+            4 | 5 => {
+                let op = self.dice.pick(&BINARY);
+                self.program.op(op, pair)
+            }
+            // Of two values, which is where a third is large, or where a constant says so.
+            6..=8 => {
+                let mut condition = if self.dice.once_in(3) {
+                    let count = shape.iter().product();
+                    let bools = Tensor::new(&shape[..], (0..count).map(|_| self.dice.once_in(2)).collect::<Vec<_>>());
+                    self.program.constant(&bools)
+                } else {
+                    let op = self.dice.pick(&COMPARISONS);
+                    self.program.op(op, pair)
+                };
+                if self.dice.once_in(3) {
+                    let other = self.program.op(Op::Isfinite {}, [value]);
+                    let op = self.dice.pick(&[Op::And {}, Op::Or {}, Op::Xor {}]);
+                    condition = self.program.op(op, [condition, other]);
+                }
+                if self.dice.once_in(3) {
+                    condition = self.program.op(Op::Not {}, [condition]);
+                }
+                let other = self.operand(own, &shape, false);
+                let order = if self.dice.once_in(2) { [condition, other, value] } else { [condition, value, other] };
+                self.program.op(Op::Select {}, order)
+            }
+            // A mask is 0 or 1.
+            _ => {
+                let op = self.dice.pick(&COMPARISONS);
+                let mask = self.program.op(op, pair);
+                self.program.mul(mask, value)
+            }
+        }
+    }
+
     /// A range of some dimension: from the front or the back, strided, beyond the end, empty.
     fn part(&mut self, shape: &[usize]) -> Part {
         let dim = self.dice.below(shape.len());
@@ -265,7 +366,9 @@ impl Maker {
 
     /// Something that is broadcast to a shape: numbers of any type, or what depends on the hook itself or was read elsewhere.
     fn operand(&mut self, own: NodeId, shape: &[usize], bools: bool) -> NodeId {
-        match self.dice.below(8) {
+        // What depends on x elsewhere has to be there before the stage runs.
+        let kind = if self.wide && !self.dice.once_in(24) { 3 + self.dice.below(5) } else { self.dice.below(8) };
+        match kind {
             0 => {
                 let count = self.program.shape(own).len() as i64;
                 let mean = self.program.op(Op::Mean { dims: (0..count).collect(), keepdim: false }, [own]);

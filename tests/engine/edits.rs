@@ -11,6 +11,7 @@ use irc::{
     },
     ir::{diagnostic::Diagnostic, graph::NodeId, op::Op, tensor::Tensor, text::parse},
     models::Model,
+    passes::Strategy,
 };
 
 use crate::{
@@ -32,7 +33,7 @@ struct EditorModel {
 
 impl Engine for Editor {
     fn caps(&self) -> Caps {
-        Caps { edits: true, chunk: self.chunk, ..self.inner.caps() }
+        Caps { edits: true, splices: true, chunk: self.chunk, ..self.inner.caps() }
     }
 
     fn load(&self, model: &Handle) -> Result<Arc<dyn LoadedModel>, Diagnostic> {
@@ -112,6 +113,14 @@ fn chains_of_operations_have_the_bits_of_the_host() {
         }
         counts = [0, 1].map(|at| counts[at] + chains.counts()[at]);
     }
+    let mut spliced = 0;
+    for seed in 0..200 {
+        let chains = chains::wide(seed);
+        let run = |backend: &dyn Backend| chains.program.run(backend).unwrap_or_else(|error| panic!("wide program {seed}: {error:?}"));
+        chains::same_bits(&run(&editor), &run(&plain)).unwrap_or_else(|error| panic!("wide program {seed}: {error}"));
+        spliced += chains.spliced(Strategy::default());
+    }
+    assert!(spliced > 80, "{spliced} writes are chains of operations");
     // The others are of attention, of token ids, at the ends of stages, or mix what no edit can.
     let [writes, edited] = counts;
     assert!(3 * edited > writes && writes > 1_500, "{edited} of {writes} writes are edits");

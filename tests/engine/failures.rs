@@ -64,7 +64,7 @@ struct Lazy(usize);
 
 impl Engine for Lazy {
     fn caps(&self) -> Caps {
-        Caps { engine: "lazy".to_owned(), chunk: 64, min_rows: 1, edits: false, prunes: true }
+        Caps { engine: "lazy".to_owned(), chunk: 64, min_rows: 1, edits: false, splices: false, prunes: true }
     }
     fn load(&self, _: &Handle) -> Result<Arc<dyn LoadedModel>, Diagnostic> {
         Ok(Arc::new(Lazy(self.0)))

@@ -5,10 +5,11 @@
 //! what an attention stage gives is an input of the ONNX model.
 
 mod attention;
+mod chain;
 mod numeric;
 mod stage;
 
-pub use stage::{LoweredStage, Point, lower_stage};
+pub use stage::{LoweredStage, Point, Splices, StageForm, lower_stage};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -439,8 +440,8 @@ impl<'a> Lowering<'a> {
             Op::Sub {} => self.binary("Sub", node, dtype)?,
             Op::Mul {} => self.binary("Mul", node, dtype)?,
             Op::Div {} => self.binary("Div", node, dtype)?,
-            Op::Maximum {} => self.binary("Max", node, dtype)?,
-            Op::Minimum {} => self.binary("Min", node, dtype)?,
+            Op::Maximum {} => self.extremum("Max", node, dtype)?,
+            Op::Minimum {} => self.extremum("Min", node, dtype)?,
             Op::Neg {} => self.unary("Neg", node, dtype)?,
             Op::Abs {} => self.unary("Abs", node, dtype)?,
             Op::Exp {} => self.unary("Exp", node, dtype)?,
@@ -510,7 +511,7 @@ impl<'a> Lowering<'a> {
                 let chosen = if dtype == DType::Bool { DType::I32 } else { dtype };
                 let condition = self.operand(node, 0, DType::Bool)?;
                 let (yes, no) = (self.operand(node, 1, chosen)?, self.operand(node, 2, chosen)?);
-                let selected = self.plain("Where", &[&condition, &yes, &no]);
+                let selected = self.chosen(&condition, &yes, &no, chosen);
                 self.cast(&selected, chosen, dtype)
             }
 

@@ -2,8 +2,9 @@
 //!
 //! ONNX Runtime computes all of a session whatever is asked for, so sessions are as small as stages, and only those run that
 //! something needs. A stage has two sessions over the same packed weights: a plain one, and one in which each value can be
-//! replaced while it runs. Both are made when the model is loaded, so that nothing is compiled for a program. They give the
-//! same bits.
+//! replaced while it runs. Both are made when the model is loaded, so that nothing is compiled for most programs. Where a program
+//! writes what a chain of operations makes of a value, the stage gets one more session with these operations in it, which is
+//! kept for the next time, whatever values they are given then. All of them give the same bits.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,6 +28,7 @@ use rayon::prelude::*;
 
 use super::{
     device::Device,
+    recent::Recent,
     runtime::Runtime,
     session::{Options, Session, SharedWeight, in_view},
 };
@@ -35,9 +37,13 @@ use crate::{
     cancel::Cancel,
     edit::Edit,
     failed,
-    memory::keep_large_buffers,
-    onnx::lower::{LoweredStage, Point, lower_stage},
+    memory::{keep_large_buffers, release_free_memory},
+    onnx::lower::{Point, Splices, StageForm, lower_stage},
 };
+
+/// How many sessions with operations of programs a model keeps. All share the packed weights, so that each has about 0.1 MB; so many
+/// are a few programs with one in each stage of a large model.
+const SPLICED: usize = 256;
 
 /// What ONNX Runtime may change in a graph. Hooks have the same bits either way; that is tested, since fusions that swallow
 /// an output are a known defect.
@@ -85,32 +91,36 @@ impl Ort {
 
 impl Engine for Ort {
     fn caps(&self) -> Caps {
-        Caps { engine: format!("onnxruntime {}", self.runtime.version()), chunk: 128, min_rows: 2, edits: true, prunes: false }
+        Caps {
+            engine: format!("onnxruntime {}", self.runtime.version()),
+            chunk: 128,
+            min_rows: 2,
+            edits: true,
+            // Operators that are fused may have other bits than one after the other.
+            splices: self.optimization == Optimization::Off,
+            prunes: false,
+        }
     }
 
     fn load(&self, model: &Handle) -> Result<Arc<dyn LoadedModel>, Diagnostic> {
-        let packed = PrepackedWeights::new();
-        let optimization = match self.optimization {
-            Optimization::Off => GraphOptimizationLevel::Disable,
-            Optimization::On => GraphOptimizationLevel::All,
-        };
-        let options = Options {
-            runtime: &self.runtime,
-            optimization,
-            file: model.weights.file(),
-            packed: &packed,
-            device: Device::Cpu,
-            profile: self.profile.as_deref(),
+        let sessions = Sessions {
+            runtime: self.runtime.clone(),
+            optimization: self.optimization,
+            packed: PrepackedWeights::new(),
+            profile: self.profile.clone(),
+            handle: model.clone(),
         };
         let of_stage = |at: usize| match &model.spec.stages()[at].kind {
             StageKind::Attention(_) => Ok(None),
-            StageKind::Positionwise => Forms::new(model, at, &options).map(Some),
+            StageKind::Positionwise => {
+                Ok(Some(Forms { plain: sessions.form(at, &StageForm::Plain)?, replaceable: sessions.form(at, &StageForm::Replaceable)? }))
+            }
         };
         let stages = self.threads.install(|| (0..model.spec.stages().len()).into_par_iter().map(of_stage).collect::<Result<_, _>>())?;
         // They are packed now.
         model.weights.release_pages();
         let class = format!("onnxruntime {}, cpu, f32, packed", self.runtime.version());
-        Ok(Arc::new(OrtModel { stages, handle: model.clone(), class, _packed: packed }))
+        Ok(Arc::new(OrtModel { stages, spliced: Recent::new(SPLICED), class, sessions }))
     }
 
     fn enter(&self, work: &mut (dyn FnMut() + Send)) {
@@ -122,9 +132,20 @@ impl Engine for Ort {
 struct OrtModel {
     // Before the weights, whose memory they refer to: fields are dropped in this order.
     stages: Vec<Option<Forms>>,
-    _packed: PrepackedWeights,
-    handle: Handle,
+    /// By stage and what is put into it.
+    spliced: Recent<(usize, Splices), Form>,
     class: String,
+    sessions: Sessions,
+}
+
+/// What sessions of a model are made of.
+struct Sessions {
+    runtime: Arc<Runtime>,
+    optimization: Optimization,
+    profile: Option<PathBuf>,
+    /// All sessions share them.
+    packed: PrepackedWeights,
+    handle: Handle,
 }
 
 /// A stage in its two forms.
@@ -138,25 +159,49 @@ struct Form {
     inputs: BTreeMap<NodeId, String>,
     outputs: BTreeMap<NodeId, String>,
     points: BTreeMap<NodeId, Point>,
+    /// The inputs that chains of operations are given.
+    chains: BTreeMap<NodeId, Vec<String>>,
 }
 
-impl Forms {
-    fn new(model: &Handle, stage: usize, options: &Options<'_>) -> Result<Forms, Diagnostic> {
-        let form = |replaceable: bool| {
-            let lowered = lower_stage(&model.spec, &model.weights, stage, replaceable)?;
-            Form::new(model, lowered, options)
+impl Sessions {
+    fn form(&self, stage: usize, form: &StageForm) -> Result<Form, Diagnostic> {
+        let Handle { spec, weights } = &self.handle;
+        let lowered = lower_stage(spec, weights, stage, form)?;
+        let decls: BTreeMap<&str, _> = spec.weights().iter().map(|decl| (&*decl.name, decl)).collect();
+        let shared = lowered.weights.values().map(|name| SharedWeight::new(weights, decls[&**name]));
+        let optimization = match self.optimization {
+            Optimization::Off => GraphOptimizationLevel::Disable,
+            Optimization::On => GraphOptimizationLevel::All,
         };
-        Ok(Forms { plain: form(false)?, replaceable: form(true)? })
+        let options = Options {
+            runtime: &self.runtime,
+            optimization,
+            file: weights.file(),
+            packed: &self.packed,
+            device: Device::Cpu,
+            profile: self.profile.as_deref(),
+        };
+        // SAFETY: the model keeps the mapping, and drops it after its sessions.
+        let session = unsafe { Session::new(&options, lowered.model, shared.collect::<Result<_, _>>()?) }?;
+        let (inputs, outputs, points, chains) = (lowered.inputs, lowered.outputs, lowered.points, lowered.chains);
+        Ok(Form { session, inputs, outputs, points, chains })
     }
 }
 
-impl Form {
-    fn new(model: &Handle, lowered: LoweredStage, options: &Options<'_>) -> Result<Form, Diagnostic> {
-        let decls: BTreeMap<&str, _> = model.spec.weights().iter().map(|decl| (&*decl.name, decl)).collect();
-        let weights = lowered.weights.values().map(|name| SharedWeight::new(&model.weights, decls[&**name]));
-        // SAFETY: the model keeps the mapping, and drops it after its sessions.
-        let session = unsafe { Session::new(options, lowered.model, weights.collect::<Result<_, _>>()?) }?;
-        Ok(Form { session, inputs: lowered.inputs, outputs: lowered.outputs, points: lowered.points })
+impl OrtModel {
+    /// The session of a stage with the chains of some edits in it, which gives what is wanted beside what a `plain` one gives.
+    fn spliced(&self, stage: usize, plain: &Form, edits: &[(NodeId, Edit)], wanted: &BTreeSet<NodeId>) -> Result<Arc<Form>, Diagnostic> {
+        let chains = edits.iter().filter_map(|(id, edit)| Some((*id, edit.chain.as_ref()?.form.clone()))).collect();
+        let points = edits.iter().filter(|(_, edit)| edit.chain.is_none()).map(|(id, _)| *id).collect();
+        let shown = wanted.iter().filter(|id| !plain.outputs.contains_key(id)).copied().collect();
+        let splices = Splices { chains, points, shown };
+        self.spliced.get((stage, splices), |(stage, splices)| {
+            let form = self.sessions.form(*stage, &StageForm::Spliced(splices.clone()));
+            // The weights were read and packed once more, to find that they are packed already.
+            self.sessions.handle.weights.release_pages();
+            release_free_memory();
+            form
+        })
     }
 }
 
@@ -184,7 +229,7 @@ fn needs(spec: &ModelSpec, given: &BTreeMap<NodeId, &Tensor>, want: &[NodeId]) -
 impl LoadedModel for OrtModel {
     fn run(&self, call: &Call<'_>) -> Result<Vec<Tensor>, Diagnostic> {
         let Call { given, edits, want, cancel } = *call;
-        let spec = &*self.handle.spec;
+        let spec = &*self.sessions.handle.spec;
         let given: BTreeMap<NodeId, &Tensor> = given.iter().copied().collect();
         let needs = needs(spec, &given, want);
         let tokens = given.values().next().map(|tensor| tensor.shape()[0]).ok_or_else(|| failed("nothing is given"))?;
@@ -209,7 +254,11 @@ impl LoadedModel for OrtModel {
             let replaced = given_here.map(|id| (*id, Edit { replace: Some((Tensor::scalar(true), given[id].clone())), ..Edit::default() }));
             let edits: Vec<(NodeId, Edit)> = edits.chain(replaced).collect();
             let plain = edits.is_empty() && wanted.iter().all(|id| forms.plain.outputs.contains_key(id));
-            let form = if plain { &forms.plain } else { &forms.replaceable };
+            let spliced = match edits.iter().any(|(_, edit)| edit.chain.is_some()) {
+                true => Some(self.spliced(at, &forms.plain, &edits, &wanted)?),
+                false => None,
+            };
+            let form = spliced.as_deref().unwrap_or(if plain { &forms.plain } else { &forms.replaceable });
             let known = |id: NodeId| given.get(&id).copied().or_else(|| computed.get(&id));
             let outputs = form.run(spec, tokens, known, &edits, &wanted, cancel)?;
             computed.extend(wanted.into_iter().zip(outputs));
@@ -254,6 +303,13 @@ impl Form {
             edits.iter().map(|(_, edit)| edit.replace.as_ref().and_then(|(mask, value)| signs(mask.values()?, value))).collect();
         for ((id, edit), sign) in edits.iter().zip(&of_edits) {
             let unable = || failed(format!("node {id:?} cannot be edited on this engine"));
+            if let Some(chain) = &edit.chain {
+                let names = self.chains.get(id).ok_or_else(unable)?;
+                for (name, tensor) in names.iter().zip(&chain.given) {
+                    inputs.push((name, one_sequence(tensor)?));
+                }
+                continue;
+            }
             let point = self.points.get(id).ok_or_else(unable)?;
             let (mask, value) = edit.replace.as_ref().map_or((None, None), |(mask, value)| (Some(mask), Some(value)));
             let mut given = vec![(&point.mask, mask), (&point.value, value), (&point.sign, sign.as_ref())];

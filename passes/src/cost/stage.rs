@@ -10,8 +10,8 @@ use irc_ir::{
     graph::NodeId,
     model::{Attention, HookId, ModelSpec, StageKind},
     op::Op,
-    plan::{Schedule, StageStep},
-    types::{Dim, Name, Type, elements},
+    plan::{Edit, Schedule, StageStep},
+    types::{DType, Dim, Name, Type, elements},
     verify::Verified,
 };
 
@@ -142,23 +142,35 @@ impl<'a> Stages<'a> {
 
     /// The bytes of what edits hooks of a step, for a token.
     fn edits(&self, spec: &ModelSpec, step: &StageStep) -> BTreeMap<HookId, u64> {
+        // What is edited is f32.
+        let count = |hook: HookId| self.sizes[&step.model][spec.hook_info(hook).node.index()] / DType::F32.size() as u64;
         let mut parts: BTreeMap<HookId, [bool; 3]> = BTreeMap::new();
+        let mut bytes: BTreeMap<HookId, u64> = BTreeMap::new();
         for lane in &step.lanes {
             let info = &self.takes.schedule.lanes[lane.index()];
             for write in info.writes.iter().filter(|_| info.stage == step.stage) {
-                let Some(edit) = &write.edit else { continue };
-                // What one of the lanes has, all get.
-                let of = parts.entry(write.hook).or_default();
-                let own = [edit.scales, edit.adds, edit.replaces];
-                of.iter_mut().zip(own).for_each(|(all, own)| *all |= own);
+                match &write.edit {
+                    // What one of the lanes has, all get.
+                    Some(Edit::Affine(edit)) => {
+                        let of = parts.entry(write.hook).or_default();
+                        let own = [edit.scales, edit.adds, edit.replaces];
+                        of.iter_mut().zip(own).for_each(|(all, own)| *all |= own);
+                    }
+                    // All of them have the same.
+                    Some(Edit::Chain(chain)) => {
+                        let given = chain.form.given.iter().map(|dtype| count(write.hook) * dtype.size() as u64);
+                        bytes.insert(write.hook, given.sum());
+                    }
+                    None => {}
+                }
             }
         }
-        let bytes = |(hook, [scales, adds, replaces]): (HookId, [bool; 3])| {
-            let value = self.sizes[&step.model][spec.hook_info(hook).node.index()];
-            // A mask has a byte for each element, and they are of four.
-            (hook, value * (u64::from(scales) + u64::from(adds) + u64::from(replaces)) + u64::from(replaces) * value / 4)
+        let of_parts = |(hook, [scales, adds, replaces]): (HookId, [bool; 3])| {
+            let (numbers, masks) = (u64::from(scales) + u64::from(adds) + u64::from(replaces), u64::from(replaces));
+            (hook, count(hook) * (numbers * DType::F32.size() as u64 + masks * DType::Bool.size() as u64))
         };
-        parts.into_iter().map(bytes).collect()
+        bytes.extend(parts.into_iter().map(of_parts));
+        bytes
     }
 
     /// What the engine does for a step. All lanes set the same hooks in the stage.

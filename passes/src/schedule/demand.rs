@@ -13,14 +13,14 @@ use irc_ir::{
     graph::NodeId,
     model::{Attention, HookId, ModelSpec, StageKind},
     op::Op,
-    plan::{Capture, Joined, Keep, Kept, KeyPiece, Lane, LaneId, Past, Write, hull, key_pieces, lane_at, pieces},
+    plan::{Capture, Edit, Joined, Keep, Kept, KeyPiece, Lane, LaneId, Past, Write, hull, key_pieces, lane_at, pieces},
     types::Name,
     verify::Verified,
 };
 
 use smallvec::SmallVec;
 
-use super::{Strategy, lanes::Lanes};
+use super::{BREAK_EVEN_TOKENS, Strategy, lanes::Lanes};
 use crate::values::Values;
 
 /// A few nodes of a model.
@@ -489,6 +489,28 @@ impl<'a> Demand<'a> {
             task.captures.iter_mut().for_each(|capture| moved(&mut capture.lane));
         }
         self.joins.iter_mut().for_each(|join| join.pieces.iter_mut().for_each(|(lane, _)| moved(lane)));
+    }
+
+    /// Chains of operations that save too little: a run of the stage for the lane that the own one branches off is there anyway,
+    /// and would have less than a pass over the weights is worth to do more to show the hook there.
+    pub(super) fn idle_chains(&self) -> BTreeSet<(LaneId, HookId)> {
+        let mut idle = BTreeSet::new();
+        for (at, lane) in self.lanes.iter().enumerate() {
+            let (id, Some(parent)) = (LaneId(at as u32), lane.parent) else { continue };
+            let chains = lane.writes.iter().filter(|write| matches!(write.edit, Some(Edit::Chain(_))));
+            let chains: Vec<(LaneId, HookId)> = chains.map(|write| (id, write.hook)).collect();
+            let Some(task) = self.task_at(id, lane.stage).filter(|_| !chains.is_empty()) else { continue };
+            let made = pieces(&self.lanes, parent, lane.stage, self.tasks[task].positions.clone());
+            let more = made.into_iter().try_fold(0, |more, (maker, part)| {
+                let runs = &self.tasks[self.task_at(maker, lane.stage)?];
+                let both = part.start.max(runs.positions.start)..part.end.min(runs.positions.end);
+                runs.needs.computes.then(|| more + (part.len() - both.len()) * lane.batch)
+            });
+            if more.is_some_and(|more| (more as u64) < BREAK_EVEN_TOKENS) {
+                idle.extend(chains);
+            }
+        }
+        idle
     }
 
     /// Tokens that go through position-wise stages.

@@ -4,12 +4,12 @@
 //! leaves as it is is found by comparing the written value with the one that would be there without it, position by position:
 //! an update keeps what is outside of it, and two forwards have the same value where one lane has made both.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use irc_ir::{
     attr::Literal,
     graph::NodeId,
-    model::{HookId, StageKind},
+    model::{HookId, ModelSpec, StageKind},
     op::Op,
     plan::{Lane, LaneId, Past, Write, lane_at},
     verify::Verified,
@@ -50,14 +50,23 @@ pub(super) struct Lanes<'a> {
     of: HashMap<NodeId, LaneId>,
     /// Writes that change nothing.
     pub(super) identities: Vec<(HookId, NodeId)>,
+    /// Hooks of lanes whose values are given, although they could be made by chains of operations.
+    unspliced: BTreeSet<(LaneId, HookId)>,
 }
 
 impl<'a> Lanes<'a> {
-    /// All lanes that the values of a program, and the forwards that are `kept`, are in.
-    pub(super) fn new(program: &'a Verified, values: &'a Values, target: &'a Target, kept: impl Iterator<Item = NodeId>) -> Lanes<'a> {
+    /// All lanes that the values of a program, and the forwards that are `kept`, are in. Which they are does not depend on what is
+    /// `unspliced`.
+    pub(super) fn new(
+        program: &'a Verified,
+        values: &'a Values,
+        target: &'a Target,
+        kept: impl Iterator<Item = NodeId>,
+        unspliced: BTreeSet<(LaneId, HookId)>,
+    ) -> Lanes<'a> {
         let (known, of) = Default::default();
         let (roots, base_of, identities) = Default::default();
-        let mut lanes = Lanes { program, values, target, lanes: vec![], known, roots, base_of, of, identities };
+        let mut lanes = Lanes { program, values, target, lanes: vec![], known, roots, base_of, of, identities, unspliced };
         lanes.grow_roots();
         // What is written comes before what shows it, so that the lanes of all that a write is compared with are there.
         let mut hooks: Vec<NodeId> = values.hooks.keys().copied().collect();
@@ -173,7 +182,11 @@ impl<'a> Lanes<'a> {
         if let Some(known) = self.known.get(&key) {
             return *known;
         }
-        let edit = |hook: HookId| self.target.edits.then(|| edit(self.program, self.values, forward, hook)).flatten();
+        let id = LaneId(self.lanes.len() as u32);
+        let edit = |hook: HookId| {
+            let chains = self.target.splices && self.target.strategy.splice && !self.unspliced.contains(&(id, hook));
+            self.target.edits.then(|| edit(self.program, self.values, forward, hook, chains)).flatten()
+        };
         let write = |&(hook, value): &(HookId, NodeId)| {
             let edit = edit(hook);
             let (value, from) = if edit.is_none() { self.tail(forward, hook, value, first) } else { (value, 0) };
@@ -181,7 +194,6 @@ impl<'a> Lanes<'a> {
         };
         let writes = key.3.iter().map(write).collect();
         let Base { model, tokens, batch, length, given, .. } = self.values.bases[forward.base].clone();
-        let id = LaneId(self.lanes.len() as u32);
         let parent = Some(key.0);
         self.lanes.push(Lane { model, tokens, batch, length, parent, stage: key.2, first, writes, past: None, given });
         self.base_of.push(forward.base);
@@ -228,7 +240,7 @@ impl<'a> Lanes<'a> {
         let lane = self.find(&own);
         let own = HookValue { forward: own, hook };
         let square = spec.is_square(hook);
-        let mut walk = Walk { lanes: self, own: &own, lane, stage: spec.hook_info(hook).stage, square, visited: 0 };
+        let mut walk = Walk { lanes: self, spec: &spec, own: &own, lane, stage: spec.hook_info(hook).stage, square, visited: 0 };
         let change = walk.first_change(value, &mut vec![], 0..length)?;
         Some(if spec.causal() && !square { change } else { 0 })
     }
@@ -237,6 +249,7 @@ impl<'a> Lanes<'a> {
 /// Compares a written value with the one that is there without it.
 struct Walk<'l, 'a> {
     lanes: &'l Lanes<'a>,
+    spec: &'l ModelSpec,
     /// What is there without the write, and its lane.
     own: &'l HookValue,
     lane: LaneId,
@@ -260,7 +273,7 @@ impl Walk<'_, '_> {
             return unknown;
         }
         if let Some(other) = values.hooks.get(&value) {
-            return if other == self.own && parts.is_empty() {
+            return if other.is(self.spec, self.own) && parts.is_empty() {
                 None
             } else if other.hook == self.own.hook && parts.is_empty() {
                 self.first_other_lane(self.lanes.of.get(&value).copied(), positions)

@@ -6,24 +6,20 @@ use irc_ir::{
     graph::NodeId,
     model::HookId,
     op::Op,
-    plan::{Lane, StageStep, Step, hull},
+    plan::{Lane, StageStep, Step, WriteForm, hull},
     types::{Name, Type},
     verify::Verified,
 };
 
 use super::{
-    Target,
+    BREAK_EVEN_TOKENS, Target,
     demand::{Demand, Maker},
 };
 use crate::values::Values;
 
-/// Lanes run a stage together if they set the same hooks in it, by edits or not, and take the same values. Then comes what the
+/// Lanes run a stage together if they set the same hooks in it, in the same way, and take the same values. Then comes what the
 /// attention of the stage looks at, and whether anything is computed.
-type GroupKey = (Vec<(HookId, bool)>, Vec<NodeId>, [bool; 3], bool);
-
-/// A pass over a stage's weights costs as much as the arithmetic of about this many tokens: where fewer tokens than that would
-/// get a value that they do not need, they still join those that do.
-const BREAK_EVEN_TOKENS: u64 = 16;
+type GroupKey = (Vec<(HookId, WriteForm)>, Vec<NodeId>, [bool; 3], bool);
 
 /// A task, a value of the program, a join or a forward that is kept, by one number: tasks come first, then values, then joins.
 type Item = usize;
@@ -251,7 +247,7 @@ impl<'a> Order<'a> {
             let of = &self.demand.tasks[task];
             let lane = &self.demand.lanes[of.lane.index()];
             let writes = if lane.stage == stage { &lane.writes[..] } else { &[] };
-            let written = writes.iter().map(|write| (write.hook, write.edit.is_some())).collect();
+            let written = writes.iter().map(|write| (write.hook, write.form())).collect();
             groups.entry((written, of.needs.inputs.clone(), of.needs.looks, of.needs.computes)).or_default().push(task);
         }
         for ((_, inputs, ..), tasks) in groups {
@@ -284,7 +280,7 @@ impl<'a> Order<'a> {
         };
         let mut groups: Vec<(u64, Vec<usize>)> = vec![];
         for (flops, mut tasks) in by_flops.into_iter().rev() {
-            // What is set needs nothing of the engine.
+            // A few tokens that get more than they need still join. What is set needs nothing of the engine.
             match groups.last_mut() {
                 Some((most, group)) if flops > 0 && tokens(&tasks).saturating_mul(*most - flops) <= BREAK_EVEN_TOKENS * flops => {
                     group.append(&mut tasks);

@@ -94,16 +94,51 @@ impl Lowering<'_> {
         let zero = self.number(0.0, dtype);
         let below = self.plain("Less", &[x, &zero]);
         let (up, down) = (self.plain("Ceil", &[x]), self.plain("Floor", &[x]));
-        self.plain("Where", &[&below, &up, &down])
+        self.chosen(&below, &up, &down, dtype)
     }
 
-    /// Not `Clip` and `Relu`, which lose NaN in some engines.
+    /// `yes` where a condition holds, and `no` elsewhere. ONNX Runtime's `Where` makes 0 of a -0 that it takes from its first values
+    /// (from the second ones it takes all as they are), so that both are second ones beside 1, and a product is what was chosen.
+    pub(super) fn chosen(&mut self, condition: &str, yes: &str, no: &str, dtype: DType) -> String {
+        if !matches!(dtype, DType::F32 | DType::F64) {
+            return self.plain("Where", &[condition, yes, no]);
+        }
+        let (one, not) = (self.number(1.0, dtype), self.plain("Not", &[condition]));
+        let (yes, no) = (self.plain("Where", &[&not, &one, yes]), self.plain("Where", &[condition, &one, no]));
+        self.plain("Mul", &[&yes, &no])
+    }
+
+    /// The larger, or the smaller: NaN if there is one, and the first of equals. Of 0 and -0, `Max` and `Min` give either.
+    pub(super) fn extremum(&mut self, op: &str, node: &Node, dtype: DType) -> Result<String, Diagnostic> {
+        let (a, b) = (self.operand(node, 0, dtype)?, self.operand(node, 1, dtype)?);
+        if !matches!(dtype, DType::F32 | DType::F64) {
+            return Ok(self.plain(op, &[&a, &b]));
+        }
+        // Comparisons with NaN do not hold.
+        let kept = self.plain(if op == "Max" { "LessOrEqual" } else { "GreaterOrEqual" }, &[&b, &a]);
+        let other = self.plain("Not", &[&kept]);
+        let number = self.plain("Equal", &[&a, &a]);
+        let other = self.plain("And", &[&number, &other]);
+        Ok(self.chosen(&other, &b, &a, dtype))
+    }
+
+    /// Not `Clip` and `Relu`, which lose NaN in some engines, nor `Max` and `Min`, which lose the sign of a 0.
     pub(super) fn clamp(&mut self, node: &Node, dtype: DType, min: Option<f64>, max: Option<f64>) -> Result<String, Diagnostic> {
         let mut x = self.operand(node, 0, dtype)?;
-        for (op, bound) in [("Max", min), ("Min", max)] {
-            if let Some(bound) = bound {
-                let bound = self.number(bound, dtype);
-                x = self.plain(op, &[&x, &bound]);
+        for (op, beyond, bound) in [("Max", "Less", min), ("Min", "Greater", max)] {
+            if let Some(value) = bound {
+                let bound = self.number(value, dtype);
+                x = if !matches!(dtype, DType::F32 | DType::F64) || value.is_nan() {
+                    self.plain(op, &[&x, &bound])
+                } else {
+                    let beyond = self.plain(beyond, &[&x, &bound]);
+                    // Only a -0 has to be chosen with care.
+                    if value == 0.0 && value.is_sign_negative() {
+                        self.chosen(&beyond, &bound, &x, dtype)
+                    } else {
+                        self.plain("Where", &[&beyond, &bound, &x])
+                    }
+                };
             }
         }
         Ok(x)

@@ -1,13 +1,17 @@
 //! One position-wise stage of a model as an ONNX graph of its own, with hooks as outputs, for engines that compute all of
 //! what they are given.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use irc_ir::{
     diagnostic::Diagnostic,
     graph::NodeId,
     model::{ModelSpec, StageKind},
     op::Op,
+    plan::ChainForm,
     tensor::Tensor,
     types::DType,
 };
@@ -29,6 +33,8 @@ pub struct LoweredStage {
     pub outputs: BTreeMap<NodeId, String>,
     /// The values that can be replaced, by source.
     pub points: BTreeMap<NodeId, Point>,
+    /// The inputs that chains are given, by the source that each is on.
+    pub chains: BTreeMap<NodeId, Vec<String>>,
     /// The names of the weights that it needs, by their nodes. Those in a file are external tensors.
     pub weights: BTreeMap<NodeId, String>,
 }
@@ -48,14 +54,34 @@ pub struct Point {
     pub affine: Option<(String, String)>,
 }
 
+/// What a stage is lowered for. All forms of a stage compute the same bits.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum StageForm {
+    /// It gives what lies at hooks and what later stages take.
+    Plain,
+    /// Each computed value of it is an output, and a [`Point`] where it can be edited: replaced by selection, so that a NaN that
+    /// is replaced is gone.
+    Replaceable,
+    /// Like a plain one, in which some values become others as soon as they are computed.
+    Spliced(Splices),
+}
+
+/// Chains of operations in a stage, and what they make of it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Splices {
+    /// By source, what is made of its value.
+    pub chains: BTreeMap<NodeId, Arc<ChainForm>>,
+    /// Sources that are edited by a [`Point`].
+    pub points: BTreeSet<NodeId>,
+    /// Sources that are outputs beside those of a plain form.
+    pub shown: BTreeSet<NodeId>,
+}
+
 /// Lowers a position-wise stage.
-///
-/// A plain model gives what lies at hooks and what later stages take. With `replaceable`, each computed value of it is an
-/// output, and a [`Point`] where it can be edited: replaced by selection, so that a NaN that is replaced is gone.
 ///
 /// # Errors
 /// E0012 if a weight is missing; E4003 if an operation has no ONNX form for its types, or the stage is not position-wise.
-pub fn lower_stage(spec: &ModelSpec, weights: &Weights, stage: usize, replaceable: bool) -> Result<LoweredStage, Diagnostic> {
+pub fn lower_stage(spec: &ModelSpec, weights: &Weights, stage: usize, form: &StageForm) -> Result<LoweredStage, Diagnostic> {
     let stage = &spec.stages()[stage];
     if !matches!(stage.kind, StageKind::Positionwise) {
         return Err(failed(format!("`{}` is not position-wise", stage.name)));
@@ -64,7 +90,12 @@ pub fn lower_stage(spec: &ModelSpec, weights: &Weights, stage: usize, replaceabl
     let decls: BTreeMap<_, _> = spec.weights().iter().map(|decl| (&decl.name, decl)).collect();
     let mut lowering = Lowering::new(graph, spec.node_types());
     let hooked: BTreeSet<NodeId> = spec.hooks().iter().map(|hook| spec.source(hook.node)).collect();
-    let (mut inputs, mut points, mut used) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let (mut inputs, mut points, mut used, mut chains) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let is_point = |id: NodeId| match form {
+        StageForm::Plain => false,
+        StageForm::Replaceable => true,
+        StageForm::Spliced(splices) => splices.points.contains(&id),
+    };
     let is_leaf = |id: NodeId| matches!(graph.node(id).op, Op::Weight { .. } | Op::Const { .. } | Op::Input { .. });
     let computed: Vec<NodeId> = stage.nodes.clone().map(NodeId::new).filter(|id| !is_leaf(*id)).collect();
     for &operand in computed.iter().flat_map(|id| &graph.node(*id).operands) {
@@ -96,17 +127,29 @@ pub fn lower_stage(spec: &ModelSpec, weights: &Weights, stage: usize, replaceabl
             }
             other => Err(unsupported(other, "it is computed")),
         })?;
-        if replaceable
-            && spec.source(id) == id
+        if spec.source(id) != id {
+            continue;
+        }
+        if let StageForm::Spliced(splices) = form
+            && let Some(chain) = splices.chains.get(&id)
+        {
+            chains.insert(id, lowering.splice(id, chain)?);
+        }
+        if is_point(id)
             && let Some(point) = lowering.replaceable(id, hooked.contains(&id))
         {
             points.insert(id, point);
         }
     }
     let hooks = computed.iter().filter(|id| matches!(graph.node(**id).op, Op::Hook { .. }));
-    let shown = stage.outputs.iter().chain(hooks).map(|id| spec.source(*id)).chain(points.keys().copied());
+    let shown = stage.outputs.iter().chain(hooks).map(|id| spec.source(*id));
+    let others: &mut dyn Iterator<Item = NodeId> = match form {
+        StageForm::Plain => &mut [].into_iter(),
+        StageForm::Replaceable => &mut points.keys().copied(),
+        StageForm::Spliced(splices) => &mut splices.shown.iter().copied(),
+    };
     let mut outputs = BTreeMap::new();
-    for source in shown.collect::<Vec<_>>() {
+    for source in shown.chain(others).collect::<Vec<_>>() {
         // What only passes through is not of this stage.
         if stage.nodes.contains(&source.index()) && !outputs.contains_key(&source) {
             let mut own = lowering.name(source)?.to_owned();
@@ -118,7 +161,7 @@ pub fn lower_stage(spec: &ModelSpec, weights: &Weights, stage: usize, replaceabl
             outputs.insert(source, own);
         }
     }
-    Ok(LoweredStage { model: lowering.finish().model, inputs, outputs, points, weights: used })
+    Ok(LoweredStage { model: lowering.finish().model, inputs, outputs, points, chains, weights: used })
 }
 
 impl Lowering<'_> {
