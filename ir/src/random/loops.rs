@@ -104,7 +104,7 @@ impl Walk<'_> {
             graph.results.iter().map(|result| params.outside(&inner.types[result.index()], &BTreeSet::new())).collect();
         let body = Body::new(graph).ok()?;
         // No two loops of a program share a symbol, so that those of the body can be those of the result.
-        let ty = params.result(trip, &body, &of, &results, &|symbol| Dim::symbol(symbol)).ok()?;
+        let ty = params.result((trip, false), &body, &of, &results, &|symbol| Dim::symbol(symbol)).ok()?;
         Some(Loop { trip, operands, body, ty })
     }
 
