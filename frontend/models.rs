@@ -9,6 +9,7 @@ pub mod cache;
 mod config;
 mod convert;
 pub mod fetch;
+pub mod generation;
 pub mod gguf;
 pub mod gpt2;
 pub mod gpt_neox;
