@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use irc::{
-    backends::{Backend, Event, host::Functions, reference::Reference},
+    backends::{Backend, Event, execute::Driven, host::Functions, reference::Reference, rten::Rten},
     generate::{End, Generation},
     ir::{eval::eval, op::Op},
     prelude::*,
@@ -33,8 +33,10 @@ fn run(session: &Session) -> Results {
     session.run_on(backend(), &mut |_| {}).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// What the tests run on: rten.
 fn backend() -> &'static dyn Backend {
-    &Reference
+    static ENGINE: std::sync::OnceLock<Driven> = std::sync::OnceLock::new();
+    ENGINE.get_or_init(|| Driven::new(Rten::new(None)))
 }
 
 fn ints(tensor: &Tensor) -> Vec<i64> {
@@ -70,6 +72,21 @@ fn program(session: &Session, name: &str, layer: &str, recordings: &BTreeMap<Str
     generation
 }
 
+/// What can compute here, by name.
+fn backends() -> Vec<(&'static str, Box<dyn Backend>)> {
+    let mut all: Vec<(&str, Box<dyn Backend>)> = vec![("reference", Box::new(Reference)), ("rten", Box::new(Driven::new(Rten::new(None))))];
+    #[cfg(feature = "ort")]
+    match irc::ort::library_or_setup(irc::ort::Target::Cpu, &mut |_| {}) {
+        Ok(library) => {
+            use irc::backends::ort::{Device, Precision};
+            let ort = irc::ort::backend(&library, None, Device::Cpu, Precision::F32, false).unwrap_or_else(|error| panic!("{error}"));
+            all.push(("ort", ort));
+        }
+        Err(error) => eprintln!("SKIPPED: ONNX Runtime is not here: {error}"),
+    }
+    all
+}
+
 /// Tokens and hidden states of each step, with interventions in all, in one and at a position of the first: as transformers, with
 /// keys and values kept, has them.
 #[test]
@@ -85,21 +102,55 @@ fn steps_are_those_of_transformers() {
                 generation.step(step.parse().expect("a step")).hook(hook).save(key);
             }
         }
-        let results = run(&session);
-        let mut compared = 0;
-        for (key, want) in &recordings {
-            match key.split('/').collect::<Vec<_>>()[..] {
-                [of, "tokens"] => assert_eq!(results.ints(of).unwrap(), ints(want), "{name}: {of}"),
-                [_, _, _] => {
-                    close(key, results.tensor(key).unwrap(), want);
-                    compared += 1;
+        for (engine, backend) in backends() {
+            let results = session.run_on(&*backend, &mut |_| {}).unwrap_or_else(|error| panic!("{engine}: {error}"));
+            let mut compared = 0;
+            for (key, want) in &recordings {
+                match key.split('/').collect::<Vec<_>>()[..] {
+                    [of, "tokens"] => assert_eq!(results.ints(of).unwrap(), ints(want), "{engine}, {name}: {of}"),
+                    [_, _, _] => {
+                        close(key, results.tensor(key).unwrap(), want);
+                        compared += 1;
+                    }
+                    _ => {}
                 }
-                _ => {}
             }
+            assert_eq!(compared, 4 * 8 * 6, "{name}");
+            assert_eq!(results.generated("ends").unwrap().end, End::EndOfText);
+            assert_eq!(results.generated("plain").unwrap().end, End::MaxNewTokens);
         }
-        assert_eq!(compared, 4 * 8 * 6, "{name}");
-        assert_eq!(results.generated("ends").unwrap().end, End::EndOfText);
-        assert_eq!(results.generated("plain").unwrap().end, End::MaxNewTokens);
+    }
+}
+
+/// SmolLM2 goes on as transformers does, token for token, by itself and with a vector added to a layer in every step; what is streamed
+/// is what comes out.
+#[test]
+fn smollm2_goes_on_as_in_transformers() {
+    let model = match Model::fetch("smollm2", &mut |_| {}) {
+        Ok(model) => model,
+        Err(error) => return eprintln!("SKIPPED: SmolLM2 is not here: {error}"),
+    };
+    let wanted = recorded("smollm2");
+    for (engine, backend) in backends().into_iter().filter(|(engine, _)| *engine != "reference") {
+        let session = model.session();
+        let prompts = ["The Eiffel Tower is in the city of", "Buckingham Palace is in the city of"];
+        session.generate(prompts[0], 50).tokens().save("generate/eiffel");
+        let plain = session.generate(prompts[1], 50);
+        plain.tokens().save("generate/buckingham");
+        plain.all().token().log("token");
+        let steered = session.generate(prompts[1], 30);
+        steered.all().hook("model.layers.10.output").add_(session.linspace(-1.0, 1.0, 576) * 4.0);
+        steered.tokens().save("generate_steered/buckingham");
+        let mut streamed = vec![];
+        let mut on_event = |event: Event| match event {
+            Event::Log { value, .. } => streamed.extend(value.as_tensor().map(ints).unwrap_or_default()),
+            Event::Save { .. } => {}
+        };
+        let results = session.run_on(&*backend, &mut on_event).unwrap_or_else(|error| panic!("{engine}: {error}"));
+        for (name, want) in &wanted {
+            assert_eq!(results.ints(name).unwrap(), ints(want), "{engine}: {name}: {}", model.decode(results.ints(name).unwrap()));
+        }
+        assert_eq!(results.ints(plain.name()).unwrap(), streamed, "{engine}");
     }
 }
 
@@ -225,13 +276,13 @@ fn steps_stream_what_they_save() {
     let mut events = vec![];
     let results = session.run_on(backend(), &mut |event| events.push(event)).unwrap_or_else(|error| panic!("{error}"));
     let labels: Vec<&str> =
-        events.iter().map(|Event::Log { label, value }| label.as_deref().or(value.as_str()).unwrap_or_default()).collect();
+        events.iter().map(|event| event.label().map(|label| &**label).or(event.value().as_str()).unwrap_or_default()).collect();
     let step = ["step", "sum", "token"];
     let expected = [&step[..], &step, &step, &["middle"], &step, &["middle"], &step, &step, &["after"]].concat();
     assert_eq!(labels, expected);
     let streamed = |wanted: &str| {
         let of = |event: &Event| matches!(event, Event::Log { label: Some(label), .. } if **label == *wanted);
-        events.iter().filter(|event| of(event)).map(|Event::Log { value, .. }| value.clone()).collect::<Vec<_>>()
+        events.iter().filter(|event| of(event)).map(|event| event.value().clone()).collect::<Vec<_>>()
     };
     for name in ["tokens", "sums"] {
         let saved = results.get(name).unwrap().as_list().unwrap();
@@ -333,7 +384,7 @@ fn steps_stop_programs() {
     generation.step(1).token().save("second");
     generation.step(5).token().save("sixth");
     let mut steps = 0;
-    let mut host = Functions::new(|_| steps += 1);
+    let mut host = Functions::new(|event| steps += usize::from(matches!(event, Event::Log { .. })));
     let results = session.run_for(backend(), &mut host).unwrap_or_else(|error| panic!("{error}"));
     drop(host);
     assert_eq!((steps, results.stopped().and_then(|stopped| stopped.reason.as_deref())), (3, Some("enough")));

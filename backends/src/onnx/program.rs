@@ -177,7 +177,9 @@ impl<'a> Splice<'a> {
         match step {
             Step::Host(id) => self.host(*id).map_err(|error| error.or_label(self.program.graph().span(*id))),
             Step::Stage(step) => self.stage(step),
-            Step::Join(_) | Step::Keep(_) | Step::Kernel(_) => Err(failed("graphs of whole programs are made of whole sequences and single operations")),
+            Step::Join(_) | Step::Keep(_) | Step::Kernel(_) => {
+                Err(failed("graphs of whole programs are made of whole sequences and single operations"))
+            }
             Step::Effect(_) => Err(failed("effects are not part of a graph")),
         }
     }
