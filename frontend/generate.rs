@@ -64,6 +64,7 @@ use crate::{
 };
 
 mod ended;
+mod intervention;
 
 pub(crate) use ended::Planned;
 pub use ended::{End, Generated};

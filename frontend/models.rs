@@ -8,6 +8,7 @@ pub mod architectures;
 pub mod cache;
 mod config;
 mod convert;
+pub mod decode_stream;
 pub mod fetch;
 pub mod generation;
 pub mod gguf;

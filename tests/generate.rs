@@ -391,3 +391,56 @@ fn steps_stop_programs() {
     assert!(results.get("second").is_ok());
     assert!(results.get("sixth").unwrap_err().notes[0].contains("stopped itself"));
 }
+
+/// A program's writes are made in every step, as if they had been recorded there; what cannot be is refused where it stands.
+#[test]
+fn programs_are_interventions() {
+    let (model, recordings) = (tiny("tiny-llama"), recorded("tiny-llama"));
+    let program = |body: &str| {
+        let text = format!("graph @i models {{ any: \"tiny\" }} {{\n{body}\n}}");
+        irc::ir::text::parse(&text).into_result().unwrap_or_else(|error| panic!("{error}"))
+    };
+    let session = model.session();
+    let config = GenerationConfig::new().max_new_tokens(8).eos([]);
+    let scaled = session.generate(recordings["scaled/ids"].clone(), config.clone());
+    let halved = program(
+        r#"  %f = forward([[1]]) {model: any}
+  %h = read(%f) {hook: "model.layers.1.output"}
+  %w = write(%f, mul(%h, 0.25)) {hook: "model.layers.1.output"}
+  %x = write(%w, mul(read(%w) {hook: "model.layers.1.output"}, 2.0)) {hook: "model.layers.1.output"}
+  save %h as "left aside""#,
+    );
+    scaled.all().intervene(&halved).unwrap_or_else(|error| panic!("{error}"));
+    for step in 0..8 {
+        scaled.step(step).hook("lm_head.output").save(format!("scaled/lm_head.output/{step}"));
+    }
+    let results = run(&session);
+    assert_eq!(results.ints(scaled.name()).unwrap(), ints(&recordings["scaled/tokens"]));
+    for step in 0..8 {
+        let name = format!("scaled/lm_head.output/{step}");
+        close(&name, results.tensor(&name).unwrap(), &recordings[&name]);
+    }
+
+    let write = r#"%w = write(%f, mul(read(%f) {hook: "model.layers.1.output"}, 2.0)) {hook: "model.layers.1.output"}"#;
+    let cases = [
+        ("E3010", "second forward", format!("%f = forward([[1]]) {{model: any}}\n{write}\n%g = forward([[1]]) {{model: any}}")),
+        ("E3010", "`extend`", format!("%f = forward([[1]]) {{model: any}}\n{write}\n%g = extend(%w, [[1]])")),
+        (
+            "E3010",
+            "without a write",
+            format!(
+                "%f = forward([[1]]) {{model: any}}\n{write}\n\
+                 %x = write(%w, read(%f) {{hook: \"model.layers.2.output\"}}) {{hook: \"model.layers.2.output\"}}"
+            ),
+        ),
+        ("E3010", "no hook", "%f = forward([[1]]) {model: any}".to_owned()),
+        ("E2001", "no hook `", format!("%f = forward([[1]]) {{model: any}}\n{}", write.replace("layers.1", "layers.9"))),
+        ("E3010", "a stop", format!("%f = forward([[1]]) {{model: any}}\n{write}\nstop")),
+    ];
+    for (code, what, body) in cases {
+        let session = model.session();
+        let generation = session.generate([1i64, 2], 2);
+        let error = generation.all().intervene(&program(&body)).expect_err(what);
+        assert!(error.0[0].code.name() == code && error.0[0].message.contains(what), "{what}: {error}");
+    }
+}

@@ -214,6 +214,14 @@ impl Recorder {
         self.place(term, None, span)
     }
 
+    /// A tensor of its own with what a value holds here.
+    pub fn copy(&mut self, of: &Ref, span: Span) -> Ref {
+        match self.current(of) {
+            Some(term) => self.place(term, of.within, span),
+            None => Ref::poisoned(span),
+        }
+    }
+
     /// A value that is `initial` in step 0, and in each later step what it was at the end of the one before.
     pub fn variable(&mut self, trace: TraceId, initial: &Ref, span: Span) -> Ref {
         let Some(initial) = self.outside(initial, &span) else { return Ref::poisoned(span) };
