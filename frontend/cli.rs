@@ -10,6 +10,7 @@ mod args;
 mod backends;
 mod cache;
 mod chart;
+mod chat;
 mod check;
 mod demo;
 mod dot;
@@ -29,6 +30,7 @@ mod run;
 #[cfg(feature = "ort")]
 mod setup;
 mod terminal;
+mod token_ids;
 mod tokens;
 mod value;
 
@@ -81,6 +83,7 @@ fn dispatch(command: Command, terminal: &Terminal) -> Outcome {
         Command::Dump(args) => dump::dump(&args, terminal),
         Command::Opt(args) => opt::opt(&args, terminal),
         Command::Run(args) => run::run(&args, terminal),
+        Command::Chat(args) => chat::chat(&args, terminal),
         Command::Emit(args) => emit::emit(&args, terminal),
         Command::Reduce(args) => reduce::reduce(&args, terminal),
         Command::Model(args) => model::model(&args.command, terminal),

@@ -29,6 +29,7 @@
 
 pub mod cli;
 pub mod emit;
+pub mod generate;
 pub mod models;
 pub mod names;
 #[cfg(feature = "ort")]
@@ -52,7 +53,8 @@ pub mod prelude {
     };
 
     pub use crate::{
-        models::Model,
+        generate::{Generation, Step},
+        models::{Model, generation::GenerationConfig},
         run::Results,
         trace::{Batch, Ellipsis, Prompt, Rows, Session, Trace, TracedModel, Value, every, keep},
     };

@@ -41,6 +41,10 @@ use irc_ir::{
 mod assign;
 mod known;
 mod lower;
+mod steps;
+
+use steps::Within;
+pub use steps::{Choice, Decoding, Steps, StopAt};
 
 /// A model of a recorder.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -64,6 +68,8 @@ pub struct Ref {
     views: Vec<(Op, Span)>,
     /// What all of the place was picked from by ids.
     picked: Option<Arc<Picked>>,
+    /// The steps of a generation in which the value exists; none is a value of the program.
+    within: Option<Within>,
     span: Span,
 }
 
@@ -78,7 +84,7 @@ struct Picked {
 impl Ref {
     /// A value that stands for a mistake which has been reported.
     pub fn poisoned(span: Span) -> Ref {
-        Ref { place: None, views: vec![], picked: None, span }
+        Ref { place: None, views: vec![], picked: None, within: None, span }
     }
 
     /// Whether the value stands for a mistake which has been reported.
@@ -99,6 +105,8 @@ pub enum Scope {
     Value,
     /// In this trace, or a later one if its value depends on that.
     Trace(TraceId),
+    /// In these steps of a generation.
+    Steps(TraceId, Steps),
     /// After the traces that were used before it, before those that were not.
     Session,
 }
@@ -119,7 +127,7 @@ pub struct Recorder {
     views: HashMap<(TermId, Op), TermId>,
     effects: Vec<Effect>,
     /// The condition under which effects happen, innermost last; each implies those before it.
-    guards: Vec<Option<TermId>>,
+    guards: Vec<Option<Ref>>,
     /// The last of the traces that have been used.
     used: Option<TraceId>,
     /// How many sizes have been given a symbol of their own.
@@ -135,6 +143,8 @@ struct Trace {
     length: Dim,
     span: Span,
     hooks: BTreeMap<HookId, HookState>,
+    /// How it goes on, where it is a generation: then the trace is what happens in each step.
+    generation: Option<steps::Generation>,
 }
 
 /// A hook that a trace has used.
@@ -150,6 +160,8 @@ struct HookState {
 struct Place {
     content: TermId,
     hook: Option<Time>,
+    /// The steps of a generation in which there is such a place.
+    within: Option<Within>,
     /// Where it was last set.
     set: Option<Span>,
 }
@@ -161,6 +173,8 @@ struct Term {
     /// As far as it is known before prompts are bound; nothing if the term is wrong.
     ty: Option<Type>,
     time: Option<Point>,
+    /// The generation in each step of which the term stands for another value.
+    home: Option<TraceId>,
     label: Option<Name>,
 }
 
@@ -171,6 +185,8 @@ enum TermKind {
     Op(Op, Vec<TermId>),
     /// What this effect returns.
     Result(usize),
+    /// Something of a generation.
+    Step(TraceId, steps::StepTerm),
 }
 
 /// A hook of a trace.
@@ -199,6 +215,8 @@ struct Effect {
     operands: Vec<TermId>,
     /// It happens only if this holds.
     guard: Option<TermId>,
+    /// The steps of a generation in which it happens; none is an effect of the program.
+    within: Option<Within>,
     span: Span,
     order: Order,
 }
@@ -211,6 +229,8 @@ enum Moment {
     Begin,
     At(HookId),
     End,
+    /// After the last step of a generation, or the whole of a trace.
+    After,
 }
 
 /// Terms that a recorder keeps: far more than the verifier lets pass, and few enough for a graph's ids.
@@ -258,14 +278,14 @@ impl Recorder {
     /// Opens a trace of a model on tokens: a text, i64 [batch, tokens], or a value of that type from an earlier trace.
     /// `None` if the tokens are poisoned.
     pub fn trace(&mut self, model: ModelId, tokens: &Ref, span: Span) -> Option<TraceId> {
-        let tokens = self.current(tokens)?;
+        let tokens = self.outside(tokens, &span)?;
         let (batch, length) = match &self.terms[tokens.0].ty {
             // Equal prompts have equally many tokens, so that values of one fit the other.
             Some(Type::Str) => (Dim::known(1), Dim::symbol(format!("T{}M{}", tokens.0, model.0))),
             Some(Type::Tensor(ty)) if ty.rank() == 2 => (ty.shape[0].clone(), ty.shape[1].clone()),
             _ => (self.unknown(), self.unknown()),
         };
-        self.traces.push(Trace { model, tokens, batch, length, span, hooks: BTreeMap::new() });
+        self.traces.push(Trace { model, tokens, batch, length, span, hooks: BTreeMap::new(), generation: None });
         Some(TraceId(self.traces.len() - 1))
     }
 
@@ -289,11 +309,21 @@ impl Recorder {
                 term
             }
         };
-        self.place(term, span)
+        self.place(term, None, span)
     }
 
     /// The value at a hook, by its name; poisoned if the model has no such hook (E2001).
     pub fn hook(&mut self, trace: TraceId, name: &str, span: Span) -> Ref {
+        let within = self.traces[trace.0].generation.is_some().then_some(Within { trace, steps: Steps::ALL });
+        self.hook_within(trace, within, name, span)
+    }
+
+    /// [`Recorder::hook`] in some steps of a generation.
+    pub fn hook_at(&mut self, trace: TraceId, steps: Steps, name: &str, span: Span) -> Ref {
+        self.hook_within(trace, Some(Within { trace, steps }), name, span)
+    }
+
+    fn hook_within(&mut self, trace: TraceId, within: Option<Within>, name: &str, span: Span) -> Ref {
         let Trace { model, ref batch, ref length, .. } = self.traces[trace.0];
         let spec = self.models[model.0].1.clone();
         let hook = match spec.hook(name) {
@@ -305,20 +335,27 @@ impl Recorder {
         };
         self.used = self.used.max(Some(trace));
         if let Some(state) = self.traces[trace.0].hooks.get(&hook) {
-            return Ref { place: Some(state.place), views: vec![], picked: None, span };
+            return Ref { place: Some(state.place), views: vec![], picked: None, within, span };
         }
-        let ty = spec.hook_type(hook).substitute(&|symbol| match symbol {
+        let mut ty = spec.hook_type(hook).substitute(&|symbol| match symbol {
             "B" => Some(batch.clone()),
             "T" => Some(length.clone()),
             _ => None,
         });
+        let generation = self.traces[trace.0].generation.is_some();
+        if generation {
+            ty = self.step_type(trace, hook, ty);
+        }
         let time = Time { trace, hook };
         let kind = TermKind::Arrival(time);
-        let arrival = self.term(Term { kind, span: span.clone(), ty: Some(Type::Tensor(ty)), time: Some(time.into()), label: None });
+        let home = generation.then_some(trace);
+        let arrival = Term { kind, span: span.clone(), ty: Some(Type::Tensor(ty)), time: Some(time.into()), home, label: None };
+        let arrival = self.term(arrival);
         let place = PlaceId(self.places.len());
-        self.places.push(Place { content: arrival, hook: Some(time), set: None });
+        let everywhere = home.map(|trace| Within { trace, steps: Steps::ALL });
+        self.places.push(Place { content: arrival, hook: Some(time), within: everywhere, set: None });
         self.traces[trace.0].hooks.insert(hook, HookState { arrival, place });
-        Ref { place: Some(place), views: vec![], picked: None, span }
+        Ref { place: Some(place), views: vec![], picked: None, within, span }
     }
 
     /// An operation on values. A view (slice, reshape, permute and their like) shares the place of its operand, any other
@@ -328,21 +365,21 @@ impl Recorder {
             && is_view(&op, of)
         {
             let views = of.views.iter().cloned().chain([(op, span.clone())]).collect();
-            return Ref { place: of.place, views, picked: None, span };
+            return Ref { place: of.place, views, picked: None, within: of.within, span };
         }
-        let Some(operands) = operands.iter().map(|operand| self.current(operand)).collect() else { return Ref::poisoned(span) };
+        let Some((operands, within)) = self.together(operands, &span) else { return Ref::poisoned(span) };
         let term = self.op_term(op, operands, span.clone());
-        self.place(term, span)
+        self.place(term, within, span)
     }
 
     /// Entries picked by tensors of ids, one for each of `dims` (PyTorch's `x[ids]`): a tensor of its own, but to set all of it
     /// is `x[ids] = value`.
     pub fn pick(&mut self, of: &Ref, ids: &[&Ref], dims: Vec<i64>, span: Span) -> Ref {
-        let ids: Option<Vec<TermId>> = ids.iter().map(|ids| self.current(ids)).collect();
-        let (Some(of_term), Some(ids)) = (self.current(of), ids) else { return Ref::poisoned(span) };
-        let operands = [of_term].into_iter().chain(ids.iter().copied()).collect();
+        let all: Vec<&Ref> = [of].into_iter().chain(ids.iter().copied()).collect();
+        let Some((operands, within)) = self.together(&all, &span) else { return Ref::poisoned(span) };
+        let ids = operands[1..].to_vec();
         let term = self.op_term(Op::IndexBy { dims: dims.clone() }, operands, span.clone());
-        Ref { picked: Some(Arc::new(Picked { from: of.clone(), ids, dims })), ..self.place(term, span) }
+        Ref { picked: Some(Arc::new(Picked { from: of.clone(), ids, dims })), ..self.place(term, within, span) }
     }
 
     /// A module of a model on a value; poisoned if there is no such module (E2005).
@@ -361,33 +398,36 @@ impl Recorder {
     ///
     /// A value that comes from a later hook of the same trace (E2007) or from a later trace (E3003) is a mistake.
     pub fn set(&mut self, target: &Ref, value: &Ref, span: Span) {
-        let Some(value) = self.current(value) else { return };
+        let Some((terms, within)) = self.set_together(target, value, &span) else { return };
+        let value = terms[1];
         if let Some(picked) = target.picked.clone() {
             let Some(of) = self.current(&picked.from) else { return };
-            let part = match self.current(target) {
-                Some(shown) => self.without_leading_ones(value, shown, &span),
-                None => return,
-            };
+            let part = self.without_leading_ones(value, terms[0], &span);
             let operands = [of, part].into_iter().chain(picked.ids.iter().copied()).collect();
             let op = Op::IndexPut { dims: picked.dims.clone(), accumulate: false };
             let whole = self.op_term(op, operands, span.clone());
-            self.set_term(&picked.from, whole, span.clone());
+            self.set_term(&picked.from, whole, within, span.clone());
         }
-        self.set_term(target, value, span);
+        self.set_term(target, value, within, span);
     }
 
-    fn set_term(&mut self, target: &Ref, value: TermId, span: Span) {
+    /// Sets a value in those steps of a generation that are given; always, where there are none.
+    fn set_term(&mut self, target: &Ref, value: TermId, within: Option<Within>, span: Span) {
         let Some(place) = target.place else { return };
         if let Err(error) = self.check_time(self.places[place.0].hook, value, &span) {
             self.errors.push(error);
             return;
         }
-        let content = self.assign(self.places[place.0].content, &target.views, value, &span);
+        let old = self.places[place.0].content;
+        let mut content = self.assign(old, &target.views, value, &span);
+        if let Some(within) = within.filter(|within| self.places[place.0].within != Some(*within)) {
+            content = self.in_steps(within, content, old, &span);
+        }
         let place = &mut self.places[place.0];
         (place.content, place.set) = (content, Some(span));
     }
 
-    /// Puts another tensor at a hook, as a PyTorch hook does that returns one: values that were read there before keep
+    /// Puts another tensor at a hook of a trace, as a PyTorch hook does that returns one: values that were read there before keep
     /// what they are. The new one must have the hook's type. Mistakes are those of [`Recorder::set`] and
     /// [`Recorder::hook`].
     pub fn replace(&mut self, trace: TraceId, name: &str, value: &Ref, span: Span) {
@@ -400,7 +440,7 @@ impl Recorder {
         // The old tensor is now one that the forward pass does not look at.
         self.places[old.0].hook = None;
         let place = PlaceId(self.places.len());
-        self.places.push(Place { content: value, hook: time, set: Some(span) });
+        self.places.push(Place { content: value, hook: time, within: None, set: Some(span) });
         if let Some(state) = time.and_then(|time| self.traces[trace.0].hooks.get_mut(&time.hook)) {
             state.place = place;
         }
@@ -417,28 +457,28 @@ impl Recorder {
 
     /// [`Recorder::effect`] on any number of values, of which the latest hook counts.
     pub fn effect_on(&mut self, kind: EffectKind, operands: &[&Ref], scope: Scope, span: Span) {
-        if let Some(operands) = operands.iter().map(|operand| self.current(operand)).collect() {
-            self.add_effect(kind, operands, scope, span);
-        }
+        self.add_effect(kind, operands, scope, span);
     }
 
     /// Calls a function of the user's as an effect; what it returns is a value of this type, and has the time of the call.
     pub fn call(&mut self, name: &str, operands: &[&Ref], returns: Type, span: Span) -> Ref {
-        let Some(operands) = operands.iter().map(|operand| self.current(operand)).collect() else { return Ref::poisoned(span) };
         let kind = EffectKind::Call { name: name.into(), returns: returns.clone() };
-        let effect = self.add_effect(kind, operands, Scope::Value, span.clone());
-        let (trace, moment) = self.effects[effect].order;
+        let Some(effect) = self.add_effect(kind, operands, Scope::Value, span.clone()) else { return Ref::poisoned(span) };
+        let Effect { order: (trace, moment), within, .. } = self.effects[effect];
         let time = trace.map(|trace| Point { trace, moment });
-        let term = self.term(Term { kind: TermKind::Result(effect), span: span.clone(), ty: Some(returns), time, label: None });
-        self.place(term, span)
+        let home = within.map(|within| within.trace);
+        let term = self.term(Term { kind: TermKind::Result(effect), span: span.clone(), ty: Some(returns), time, home, label: None });
+        self.place(term, within, span)
     }
 
     /// From here on, effects happen only if a condition holds that is one bool; until [`Recorder::end_guard`].
     pub fn begin_guard(&mut self, condition: &Ref, span: Span) {
-        let condition = self.current(condition);
-        let both = match (self.guards.last().copied().flatten(), condition) {
-            (Some(outer), Some(inner)) => Some(self.op_term(Op::And {}, vec![outer, inner], span)),
-            (outer, inner) => inner.or(outer),
+        let outer = self.guards.last().cloned().flatten();
+        let both = match (outer, condition.is_poisoned()) {
+            (Some(outer), false) => Some(self.op(Op::And {}, &[&outer, condition], span)),
+            (outer, true) => outer,
+            // What it is here, whatever is set later.
+            (None, false) => self.current(condition).map(|term| self.place(term, condition.within, span)),
         };
         self.guards.push(both);
     }
@@ -448,9 +488,14 @@ impl Recorder {
         self.guards.pop();
     }
 
-    fn add_effect(&mut self, kind: EffectKind, operands: Vec<TermId>, scope: Scope, span: Span) -> usize {
-        let guard = self.guards.last().copied().flatten();
-        if let Scope::Trace(trace) = scope {
+    /// None if something that it needs is a mistake.
+    fn add_effect(&mut self, kind: EffectKind, operands: &[&Ref], scope: Scope, span: Span) -> Option<usize> {
+        let guard = self.guards.last().cloned().flatten();
+        let all: Vec<&Ref> = operands.iter().copied().chain(&guard).collect();
+        let (terms, within) = self.effect_together(&kind, &all, scope, &span)?;
+        let guard = terms.get(operands.len()).copied();
+        let operands = terms[..operands.len()].to_vec();
+        if let Scope::Trace(trace) | Scope::Steps(trace, _) = scope {
             self.used = self.used.max(Some(trace));
         }
         let time = operands.iter().chain(&guard).filter_map(|term| self.terms[term.0].time).max();
@@ -464,10 +509,18 @@ impl Recorder {
             (Scope::Value, None) => so_far(self.used),
             (Scope::Trace(trace), Some(order)) if order.0 >= Some(trace) => order,
             (Scope::Trace(trace), _) => so_far(Some(trace)),
-            (Scope::Session, _) => (self.used, Moment::End),
+            (Scope::Steps(trace, _), Some(order)) if order.0 == Some(trace) => order,
+            (Scope::Steps(trace, _), _) => so_far(Some(trace)),
+            (Scope::Session, _) => (self.used, Moment::After),
         };
-        self.effects.push(Effect { kind, operands, guard, span, order });
-        self.effects.len() - 1
+        // A value that is known before a generation is of no step of it.
+        let order = match within {
+            Some(within) if order.0 != Some(within.trace) => so_far(Some(within.trace)),
+            Some(within) => (Some(within.trace), order.1.min(Moment::End)),
+            None => order,
+        };
+        self.effects.push(Effect { kind, operands, guard, within, span, order });
+        Some(self.effects.len() - 1)
     }
 
     /// Names what a value is at this point, for the reader of the graph. The first name counts.
@@ -515,9 +568,9 @@ impl Recorder {
         Some(value.views.iter().fold(content, |term, (op, span)| self.view_term(op, term, span)))
     }
 
-    fn place(&mut self, content: TermId, span: Span) -> Ref {
-        self.places.push(Place { content, hook: None, set: None });
-        Ref { place: Some(PlaceId(self.places.len() - 1)), views: vec![], picked: None, span }
+    fn place(&mut self, content: TermId, within: Option<Within>, span: Span) -> Ref {
+        self.places.push(Place { content, hook: None, within, set: None });
+        Ref { place: Some(PlaceId(self.places.len() - 1)), views: vec![], picked: None, within, span }
     }
 
     fn view_term(&mut self, op: &Op, of: TermId, span: &Span) -> TermId {
@@ -532,9 +585,10 @@ impl Recorder {
 
     fn op_term(&mut self, op: Op, operands: Vec<TermId>, span: Span) -> TermId {
         let time = operands.iter().filter_map(|operand| self.terms[operand.0].time).max();
+        let home = operands.iter().filter_map(|operand| self.terms[operand.0].home).max();
         let types: Option<Vec<&Type>> = operands.iter().map(|operand| self.terms[operand.0].ty.as_ref()).collect();
         let ty = types.and_then(|types| known::infer(&op, &types, &self.specs, &mut self.unknowns));
-        self.term(Term { kind: TermKind::Op(op, operands), span, ty, time, label: None })
+        self.term(Term { kind: TermKind::Op(op, operands), span, ty, time, home, label: None })
     }
 
     fn term(&mut self, term: Term) -> TermId {
@@ -564,13 +618,18 @@ impl Recorder {
         let target_name = name(target.trace, target.hook);
         let Moment::At(hook) = source.moment else {
             // It was returned by a function that is called outside of hooks.
+            let of_step = self.traces[target.trace.0].generation.is_some() && source.trace == target.trace;
             return Err(Diagnostic::error(
                 Code::E2007,
                 format!("`{target_name}` is set to a value that is there only after its forward pass"),
             )
+            .note(if of_step { "what is computed after the last hook of a step is there in the next one" } else { "hooks come before it" })
             .label(span.clone(), "set here")
             .label(self.terms[value.0].span.clone(), "the value")
-            .help("set it in a trace that is opened below this value"));
+            .help(match of_step {
+                true => "take it along: `let x = generation.variable(first)`, and `x.set(…)` in each step",
+                false => "set it in a trace that is opened below this value",
+            }));
         };
         let source_name = name(source.trace, hook);
         let read = self.traces[source.trace.0].hooks.get(&hook).map_or(&Span::None, |state| &self.terms[state.arrival.0].span);

@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeMap, fmt, path::Path, sync::OnceLock};
 
-use irc_backends::{Backend, Event, Handles, Outcome, Report, Stopped, execute::Driven, host::Host, rten::Rten};
+use irc_backends::{
+    Backend, Event, Handles, Outcome, Report, Stopped,
+    execute::Driven,
+    host::{Functions, Host},
+    rten::Rten,
+};
 use irc_ir::{
     attr::Literal,
     code::Code,
@@ -17,7 +22,7 @@ use irc_ir::{
 };
 use irc_passes::{optimize, rule::Options};
 
-use crate::{models::Model, names};
+use crate::{generate::Planned, models::Model, names};
 
 /// The backend of this process that programs run on unless they are told otherwise: rten on all cores.
 pub fn default_backend() -> &'static Driven {
@@ -25,8 +30,11 @@ pub fn default_backend() -> &'static Driven {
     DEFAULT.get_or_init(|| Driven::new(Rten::new(None)))
 }
 
+mod functions;
 mod rows;
 
+use functions::WithTokenizers;
+pub(crate) use functions::function_of;
 pub use rows::Side;
 
 /// Binds the prompts of a program to token ids and its names to those of the models, and checks it.
@@ -123,7 +131,7 @@ pub fn run_verified(
     backend: &dyn Backend,
     on_event: &mut (dyn FnMut(Event) + Send),
 ) -> Result<Results, Diagnostic> {
-    backend.run(program, &handles(program, models)?, on_event).map(Results)
+    run_verified_for(program, models, backend, &mut Functions::new(on_event))
 }
 
 /// [`run_verified`] for a host, whose functions the program may call, and who may cancel it.
@@ -136,7 +144,8 @@ pub fn run_verified_for(
     backend: &dyn Backend,
     host: &mut dyn Host,
 ) -> Result<Results, Diagnostic> {
-    backend.run_for(program, &handles(program, models)?, host).map(Results)
+    let mut host = WithTokenizers { host, models };
+    backend.run_for(program, &handles(program, models)?, &mut host).map(Results::from)
 }
 
 /// The weights that a program needs.
@@ -239,12 +248,22 @@ fn with_own_prompts(graph: &Graph, prompts: &BTreeMap<NodeId, Op>) -> Graph {
 
 /// What a program saved.
 #[derive(Clone, Debug)]
-pub struct Results(Outcome);
+pub struct Results {
+    outcome: Outcome,
+    /// The generations of the session, in their order.
+    pub(crate) generations: Vec<Planned>,
+}
+
+impl From<Outcome> for Results {
+    fn from(outcome: Outcome) -> Results {
+        Results { outcome, generations: vec![] }
+    }
+}
 
 impl Results {
     /// The names and values, in the order of the program.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.0.saves.iter().map(|(name, value)| (&**name, value))
+        self.outcome.saves.iter().map(|(name, value)| (&**name, value))
     }
 
     /// The value of a name.
@@ -252,8 +271,11 @@ impl Results {
     /// # Errors
     /// E4004 if nothing was saved under it.
     pub fn get(&self, name: &str) -> Result<&Value, Diagnostic> {
-        self.0.get(name).ok_or_else(|| {
+        self.outcome.get(name).ok_or_else(|| {
             let error = Diagnostic::error(Code::E4004, format!("nothing was saved as \"{name}\""));
+            if let Some(why) = self.why_unset(name) {
+                return error.note(why);
+            }
             error.suggest(name, self.iter().map(|(name, _)| name))
         })
     }
@@ -287,12 +309,12 @@ impl Results {
 
     /// Whether the program stopped itself, and why: what would have come after that is not here.
     pub fn stopped(&self) -> Option<&Stopped> {
-        self.0.stopped.as_ref()
+        self.outcome.stopped.as_ref()
     }
 
     /// What was done to get them.
     pub fn report(&self) -> &Report {
-        &self.0.report
+        &self.outcome.report
     }
 
     /// Writes the tensors as a safetensors file, one key a save, parts of tuples as `name.0`; what is no tensor, and the

@@ -66,7 +66,7 @@ use irc_ir::{
 use irc_backends::{Backend, Event, host::Host};
 
 use crate::recorder::{ModelId, Recorder, Ref, Scope, TraceId};
-use crate::{models::Model, names, run::Results};
+use crate::{generate::Planned, models::Model, names, run::Results};
 
 mod batch;
 mod index;
@@ -86,7 +86,7 @@ pub use value::Value;
 
 /// The line of the user's program that called.
 #[track_caller]
-fn here() -> Span {
+pub(crate) fn here() -> Span {
     Span::Code(Location::caller())
 }
 
@@ -96,12 +96,14 @@ pub struct Session {
     recorder: Arc<Mutex<Recorder>>,
     /// The models that are here with weights, by the program's names; those without can be traced, but not run.
     models: Arc<Mutex<BTreeMap<Name, Model>>>,
+    /// What is to be said of generations once they have run.
+    generations: Arc<Mutex<Vec<Planned>>>,
 }
 
 impl Session {
     /// A session without models; see [`Session::add_model`].
     pub fn new() -> Session {
-        Session { recorder: Arc::new(Mutex::new(Recorder::new("session"))), models: Arc::default() }
+        Session { recorder: Arc::new(Mutex::new(Recorder::new("session"))), models: Arc::default(), generations: Arc::default() }
     }
 
     /// A session with one model: `name` is what the program calls it, `reference` the name or path that it is found by.
@@ -142,7 +144,7 @@ impl Session {
     /// As [`Session::run`].
     pub fn run_on(&self, backend: &dyn Backend, on_event: &mut (dyn FnMut(Event) + Send)) -> Result<Results, Diagnostics> {
         let models = self.models.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        crate::run::run(self.program()?, &models, backend, on_event)
+        crate::run::run(self.program()?, &models, backend, on_event).map(|results| self.with_generations(results))
     }
 
     /// [`Session::run`] on a backend and for a host of one's choice, whose functions the program may call, and who may cancel
@@ -167,7 +169,7 @@ impl Session {
     /// As [`Session::run`]; E3009 if the host does not have a function that the program calls; E4006 if it was cancelled.
     pub fn run_for(&self, backend: &dyn Backend, host: &mut dyn Host) -> Result<Results, Diagnostics> {
         let models = self.models.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        crate::run::run_for(self.program()?, &models, backend, host)
+        crate::run::run_for(self.program()?, &models, backend, host).map(|results| self.with_generations(results))
     }
 
     /// [`Session::run_for`] without the optimizer: the program runs as it was recorded.
@@ -177,7 +179,8 @@ impl Session {
     pub fn run_as_recorded(&self, backend: &dyn Backend, host: &mut dyn Host) -> Result<Results, Diagnostics> {
         let models = self.models.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let program = crate::run::check(self.program()?, &models)?;
-        crate::run::run_verified_for(&program, &models, backend, host).map_err(Diagnostics::from)
+        let results = crate::run::run_verified_for(&program, &models, backend, host).map_err(Diagnostics::from);
+        results.map(|results| self.with_generations(results))
     }
 
     /// Opens a trace of the session's first model; see [`TracedModel::trace`].
@@ -190,7 +193,7 @@ impl Session {
 
     /// The first model that was added.
     #[track_caller]
-    fn any_model(&self) -> TracedModel {
+    pub(crate) fn any_model(&self) -> TracedModel {
         let model = self.record().first_model();
         if model.is_none() {
             let error = Diagnostic::error(Code::E2002, "the session has no model to trace").label(here(), "");
@@ -307,13 +310,13 @@ impl Session {
         Arc::ptr_eq(&self.recorder, &other.recorder)
     }
 
-    fn record(&self) -> MutexGuard<'_, Recorder> {
+    pub(crate) fn record(&self) -> MutexGuard<'_, Recorder> {
         // Nothing of the user's runs under the lock, so a panic of theirs leaves the recorder whole.
         self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[track_caller]
-    fn value(&self, make: impl FnOnce(&Session, Span) -> Ref) -> Value {
+    pub(crate) fn value(&self, make: impl FnOnce(&Session, Span) -> Ref) -> Value {
         Value { at: make(self, here()), session: self.clone() }
     }
 
@@ -325,7 +328,7 @@ impl Session {
         })
     }
 
-    fn effect(&self, kind: EffectKind, what: Operand, scope: Scope, span: Span) {
+    pub(crate) fn effect(&self, kind: EffectKind, what: Operand, scope: Scope, span: Span) {
         let value = self.resolve(vec![what], span.clone()).remove(0);
         self.record().effect(kind, &value, scope, span);
     }
@@ -355,9 +358,9 @@ impl fmt::Debug for Session {
 /// A model of a session.
 #[derive(Clone, Debug)]
 pub struct TracedModel {
-    session: Session,
+    pub(crate) session: Session,
     /// None after a mistake.
-    model: Option<ModelId>,
+    pub(crate) model: Option<ModelId>,
 }
 
 impl TracedModel {
@@ -506,8 +509,28 @@ enum Tokens {
     Value(Value),
 }
 
+impl Prompt {
+    /// How many tokens it has for a model, where that can be told before it is bound.
+    pub(crate) fn length(&self, model: Option<&Model>) -> Option<usize> {
+        match &self.0 {
+            Tokens::Text(text) => Some(model?.encode(text).ok()?.len()),
+            Tokens::Ids(ids) => ids.shape().get(1).copied(),
+            Tokens::Ragged(..) | Tokens::Value(_) => None,
+        }
+    }
+}
+
 impl Session {
-    fn tokens(&self, model: ModelId, prompt: Prompt, span: Span) -> Ref {
+    /// The model of this name, if it is here.
+    pub(crate) fn model_named(&self, name: &str) -> Option<Model> {
+        self.models.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    pub(crate) fn generations(&self) -> MutexGuard<'_, Vec<Planned>> {
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn tokens(&self, model: ModelId, prompt: Prompt, span: Span) -> Ref {
         let literal = match prompt.0 {
             Tokens::Text(text) => return self.record().prompt(model, &text, span),
             Tokens::Ids(ids) => Literal::from(&ids),

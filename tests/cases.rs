@@ -251,6 +251,7 @@ fn elsewhere(code: Code) -> Option<&'static str> {
         Code::E2010 => Some("a program text has positions as numbers; only a trace can ask where a word stands: frontend/trace"),
         Code::E3003 => Some("a program text is one session; only traces can mix them: frontend/trace"),
         Code::E2009 => Some("the toy is causal: tests/engine/extend.rs"),
+        Code::E3010 => Some("about programs that are interventions: tests/generate.rs"),
         Code::E4006 => Some("about somebody who does not wait: tests/engine/cancel.rs"),
         Code::E4002 | Code::E4004 => Some("about the command line and the machine"),
         Code::E0001 | Code::E0002 | Code::E0003 | Code::E0004 | Code::E0005 | Code::E0006 => None,

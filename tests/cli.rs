@@ -606,3 +606,70 @@ fn the_second_interrupt_kills() {
     let output = interrupted(&folder, program, |interrupt| interrupt());
     assert_eq!(output.status.signal(), Some(2), "{output:?}");
 }
+
+/// A loop's tokens are words as they come, and in the end; what no iteration saved is named.
+#[test]
+fn run_shows_words_that_come_out_of_loops() {
+    let folder = Folder::new("words");
+    let program = r#"
+graph @generate models { m: "induction" } {
+  %f = forward("<s> Eiffel Paris Buckingham London Eiffel") {model: m}
+  %t = argmax(slice(read(%f) {hook: "lm_head.output"}) {dim: 1, start: -1}) {dim: -1}
+  log "token", %t
+  %none = list() {of: tensor<1x1xi64>}
+  %r = do loop(%f, %t, %t, %none) {trip: 2} (%i, %f: forward<m, 1xT after P>, %t, %all: tensor<1xNxi64>, %list) {
+    %g = extend(%f, %t)
+    %n = sample(read(%g) {hook: "lm_head.output"}, %i) {seed: 1, top_k: 1}
+    log "token", %n
+    save %n as "reached" if eq(%i, 1)
+    save %n as "unreached" if eq(%i, 7)
+    yield %g, %n, cat(%all, %n) {dim: 1}, append(%list, %n)
+  }
+  save get(%r) {index: 2} as "text"
+  save get(%r) {index: 3} as "list"
+}
+"#;
+    let path = folder.file("generate.ig", program);
+    let ran = folder.irc(&["run", &path]).ends_with(0);
+    let logged: Vec<&str> = ran.out.lines().filter(|line| line.starts_with("LOG")).map(|line| line.rsplit(' ').next().unwrap()).collect();
+    assert_eq!(logged, ["\"Paris\"", "\"Buckingham\"", "\"London\""], "{}", ran.out);
+    let line = |name: &str| ran.out.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {}", ran.out));
+    assert!(line("text").ends_with("\"Paris\" \"Buckingham\" \"London\"") && line("reached").ends_with("\"London\""), "{}", ran.out);
+    assert!(line("list.1").ends_with("\"London\""), "{}", ran.out);
+    assert!(ran.err.contains("not saved, as nothing came to it: \"unreached\""), "{}", ran.err);
+    let json = folder.irc(&["run", "--json", &path]).ends_with(0).json();
+    assert_eq!((&json["unset"][0], &json["logs"][2]["text"][0]), (&"unreached".into(), &"London".into()));
+}
+
+#[test]
+fn chat_answers_line_by_line() {
+    let folder = Folder::new("chat");
+    let chat = ["chat", "--model", "induction", "--max-new-tokens", "2"];
+    let lines = "<s> Eiffel Paris Buckingham London Eiffel\n\nnonsense\nPrado Madrid Prado\n";
+    let ran = folder.irc_with(&chat, lines).ends_with(0);
+    assert_eq!(ran.out, "Paris Buckingham\nMadrid Prado\n", "{}", ran.err);
+    assert!(ran.err.contains("`nonsense` is not a word"), "{}", ran.err);
+
+    let intervention = |name: &str, write: &str| {
+        let program = format!("graph @i models {{ x: \"smollm2\" }} {{\n  %f = forward(\"Paris\") {{model: x}}\n{write}\n}}");
+        folder.file(name, &program)
+    };
+    let rome = r#"  %l = read(%f) {hook: "lm_head.output"}
+  %w = write(%f, add(%l, mul(cast(one_hot(index(read(forward("Rome") {model: x}) {hook: "model.input"}) {dim: 1, index: 0}) {classes: 16}) {dtype: f32}, 1000.0))) {hook: "lm_head.output"}"#;
+    let wrong = intervention("wrong.ig", rome);
+    let ran = folder.irc_with(&[&chat[..], &["--intervention", &wrong]].concat(), lines).ends_with(1);
+    assert!(ran.err.contains("E3010") && ran.err.contains("wrong.ig:4"), "{}", ran.err);
+    let zero = intervention("zero.ig", r#"  %w = write(%f, mul(read(%f) {hook: "lm_head.output"}, -1.0)) {hook: "lm_head.output"}"#);
+    let ran = folder.irc_with(&[&chat[..], &["--intervention", &zero]].concat(), "<s> Eiffel Paris Eiffel\n").ends_with(0);
+    assert!(!ran.out.contains("Paris") && ran.out.lines().count() == 1, "{}", ran.out);
+
+    // The same seed draws the same words; another one others, somewhere in twelve of them.
+    let drawn = |seed: &str| {
+        let arguments = ["chat", "--model", "induction", "--max-new-tokens", "12", "--temperature", "100", "--top-k", "0", "--seed", seed];
+        folder.irc_with(&arguments, "<s> Eiffel Paris\n").ends_with(0).out
+    };
+    assert_eq!(drawn("1"), drawn("1"));
+    assert_ne!(drawn("1"), drawn("2"));
+    folder.irc(&["chat", "--model", "induction", "--greedy", "--seed", "1"]).ends_with(2);
+    folder.irc(&["chat", "--model", "induction", "--top-p", "2"]).ends_with(2);
+}

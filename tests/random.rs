@@ -87,7 +87,8 @@ type Shown = (Vec<(String, Vec<Value>)>, Vec<(Name, Value)>, Option<Option<Name>
 fn shown(program: &Verified, handles: &Handles) -> Shown {
     let events = Arc::new(Mutex::new(vec![]));
     let log = events.clone();
-    let mut host = Functions::new(move |event: Event| log.lock().unwrap().push((format!("{:?}", event.label()), vec![event.value().clone()])));
+    let mut host =
+        Functions::new(move |event: Event| log.lock().unwrap().push((format!("{:?}", event.label()), vec![event.value().clone()])));
     for (effects, names) in random::FUNCTIONS.iter().enumerate() {
         for name in *names {
             let events = events.clone();

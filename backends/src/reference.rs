@@ -130,7 +130,16 @@ impl Oracle<'_> {
         if let Some(guard) = effect.guard
             && !self.holds(frame, guard.condition)?
         {
-            return guard.otherwise.map(|other| self.item(frame, other)).transpose();
+            return match (guard.otherwise, &effect.kind) {
+                (Some(other), _) => self.item(frame, other).map(Some),
+                // What the loop would have begun with.
+                (None, EffectKind::Loop { body, .. }) => {
+                    let carried = &effect.operands[..body.graph().results.len()];
+                    let carried = carried.iter().map(|operand| self.item(frame, *operand)).collect::<Result<Vec<Item>, _>>()?;
+                    Ok(Some(Item::tuple(carried)))
+                }
+                (None, _) => Ok(None),
+            };
         }
         let operands = effect.operands.iter().map(|operand| self.item(frame, *operand)).collect::<Result<Vec<Item>, _>>()?;
         let values = || operands.iter().map(|item| item.value().cloned().ok_or_else(no_value)).collect::<Result<Vec<Value>, _>>();

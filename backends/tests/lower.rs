@@ -254,6 +254,7 @@ fn refused() -> Vec<Case> {
         (Op::RandomUniform { shape: shape(), seed: 0, low: zero, high: one, dtype: f32 }, vec![stream.clone()]),
         (Op::RandomNormal { shape: shape(), seed: 0, mean: zero, std: one, dtype: f32 }, vec![stream.clone()]),
         (Op::RandomInt { shape: shape(), seed: 0, low: 0, high: 9, dtype: DType::I64 }, vec![stream]),
+        (Op::Sample { seed: 0, temperature: one, top_k: None, top_p: one, min_p: zero }, vec![x.clone()]),
         (Op::Einsum { equation: "i,i->i".into() }, vec![r.tensor(DType::I64, &[3]); 2]),
         (Op::List { of: None }, vec![x.clone()]),
         (Op::Format { template: "{}".into() }, vec![x]),

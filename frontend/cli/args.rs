@@ -80,6 +80,9 @@ pub(super) enum Command {
     /// Run a program
     #[command(after_long_help = RUN_HELP)]
     Run(RunArgs),
+    /// Talk to a model, with an intervention in every step if you like
+    #[command(after_long_help = CHAT_HELP)]
+    Chat(ChatArgs),
     /// Write a program, or a model with its hooks, as a file of another format
     #[command(after_long_help = EMIT_HELP)]
     Emit(EmitArgs),
@@ -125,7 +128,7 @@ impl Command {
     pub(super) fn json(&self) -> bool {
         match self {
             Command::Check(args) => args.json,
-            Command::Completions { .. } => false,
+            Command::Completions { .. } | Command::Chat(_) => false,
             Command::Dump(args) => args.json,
             Command::Opt(args) => args.json,
             Command::Run(args) => args.json,
@@ -262,6 +265,19 @@ pub(super) struct RunArgs {
     /// Print one JSON object at the end instead; logs go to standard error, too
     #[arg(long)]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
+    /// Run the program as it is written: `irc opt` shows what it becomes otherwise
+    #[arg(long)]
+    pub(super) no_optimize: bool,
+    /// No table of saves and no report: logs and errors only
+    #[arg(long, short)]
+    pub(super) quiet: bool,
+}
+
+/// What computes, and how.
+#[derive(Args, Debug)]
+pub(super) struct EngineArgs {
     /// What computes. Where it is not given: ONNX Runtime on a card, where `irc backends` shows one; else rten
     #[arg(long, visible_alias = "engine", value_enum)]
     pub(super) backend: Option<BackendName>,
@@ -281,15 +297,9 @@ pub(super) struct RunArgs {
     #[cfg(feature = "ort")]
     #[arg(long, value_name = "f32|f16|bf16")]
     pub(super) precision: Option<Precision>,
-    /// Run the program as it is written: `irc opt` shows what it becomes otherwise
-    #[arg(long)]
-    pub(super) no_optimize: bool,
     /// How many threads compute; all cores if it is not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(super) threads: Option<u16>,
-    /// No table of saves and no report: logs and errors only
-    #[arg(long, short)]
-    pub(super) quiet: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -301,6 +311,59 @@ pub(super) enum BackendName {
     Ort,
     /// Slow and obvious: operation by operation, what all others are compared to
     Reference,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ChatArgs {
+    /// The model: a name that `irc model list` shows, or a path
+    #[arg(long, value_name = "MODEL", value_hint = ValueHint::AnyPath)]
+    pub(super) model: String,
+    /// A program whose writes are made in every step: one forward of one model on any prompt, with writes to its hooks
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) intervention: Option<PathBuf>,
+    /// What is said before everything else, to models that know chats
+    #[arg(long, value_name = "TEXT")]
+    pub(super) system: Option<String>,
+    /// No turns and roles: each line goes on with the text so far, and the model with it
+    #[arg(long)]
+    pub(super) plain: bool,
+    /// How many tokens an answer has at most
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(super) max_new_tokens: usize,
+    /// The most probable token each time, whatever the model says
+    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "min_p", "seed"])]
+    pub(super) greedy: bool,
+    /// Draw tokens: what logits are divided by
+    #[arg(long, value_name = "T", value_parser = positive)]
+    pub(super) temperature: Option<f64>,
+    /// Draw from so many of the most probable tokens; 0 is all
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(i64).range(0..))]
+    pub(super) top_k: Option<i64>,
+    /// Draw from the most probable tokens that have this probability together
+    #[arg(long, value_name = "P", value_parser = share)]
+    pub(super) top_p: Option<f64>,
+    /// Draw from tokens that have at least this share of the largest probability
+    #[arg(long, value_name = "P", value_parser = share)]
+    pub(super) min_p: Option<f64>,
+    /// The seed of the draws: the same one draws the same answers
+    #[arg(long, value_name = "SEED")]
+    pub(super) seed: Option<i64>,
+    /// What makes tokens that were there already less probable, above 1
+    #[arg(long, value_name = "X", value_parser = positive)]
+    pub(super) repetition_penalty: Option<f64>,
+    #[command(flatten)]
+    pub(super) engine: EngineArgs,
+}
+
+/// A number above 0.
+fn positive(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.parse().ok().filter(|number: &f64| *number > 0.0 && number.is_finite());
+    number.ok_or_else(|| "a number above 0 is needed".to_owned())
+}
+
+/// A number from 0 to 1.
+fn share(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|number| (0.0..=1.0).contains(number)).ok_or_else(|| "a number from 0 to 1 is needed".to_owned())
 }
 
 #[derive(Args, Debug)]
@@ -584,6 +647,32 @@ Examples:
     = help: did you mean `model.layers.3.output`, `model.layers.0.output`, …
 
   $ echo 'graph @none { }' | irc check -";
+
+const CHAT_HELP: &str = "\
+Examples:
+  $ irc chat --model smollm2
+  > What is the capital of France?
+  The capital of France is Paris.
+
+  $ irc chat --model smollm2 --intervention calm.ig --temperature 0.7
+
+Each line is a turn; Ctrl-C ends an answer, and Ctrl-D the chat. A model whose
+tokenizer has <|im_start|> and <|im_end|> gets the turns of ChatML; any other goes
+on with the text so far, as all do with --plain. Words appear as they are chosen.
+At each turn the model reads the conversation anew. When that is longer than its
+context, the oldest turns are left out.
+
+An intervention is a program with one forward, on any prompt, of one model, which
+is this one, whatever the program calls it. Its reads and writes happen in every
+step: on all tokens of the conversation, then on each new one. What it saves and
+logs is left aside:
+
+  graph @steer models { m: \"smollm2\" } {
+    %f = forward(\"any\") {model: m}
+    %h = read(%f) {hook: \"model.layers.10.output\"}
+    %w = write(%f, mul(%h, 1.1)) {hook: \"model.layers.10.output\"}
+    save read(%w) {hook: \"lm_head.output\"} as \"l\"
+  }";
 
 const REDUCE_HELP: &str = "\
 Examples:

@@ -1,6 +1,7 @@
 //! `irc run`.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     path::Path,
 };
@@ -12,19 +13,20 @@ use irc_ir::{
     code::Code,
     diagnostic::{Diagnostic, Span},
     eval::Value,
-    graph::{EffectKind, NodeId},
+    types::Name,
     verify::Verified,
 };
 use serde_json::{Value as Json, json};
 
 use super::{
-    args::{BackendName, RunArgs},
+    args::{BackendName, EngineArgs, RunArgs},
     explanation::warn,
     failure::{Failure, Outcome, span_json},
     interrupt,
     program::Program,
     terminal::{Terminal, columns, count, thousands, time},
-    value::{Leaf, abridged, leaves, preview, token_ids_of, value_json},
+    token_ids,
+    value::{Leaf, abridged, leaves, preview, value_json},
 };
 #[cfg(feature = "ort")]
 use crate::ort::{
@@ -37,7 +39,7 @@ use crate::{
 };
 
 pub(super) fn run(args: &RunArgs, terminal: &Terminal) -> Outcome {
-    let backend = backend(args, terminal)?;
+    let backend = backend(&args.engine, terminal)?;
     if let Some(out) = &args.out {
         check_writable(out)?;
     }
@@ -46,14 +48,23 @@ pub(super) fn run(args: &RunArgs, terminal: &Terminal) -> Outcome {
     let warnings = warn(&verified, &program, terminal);
     program.load_models(&verified, terminal)?;
     let mut logs = vec![];
+    let mut words = Words { program: &program, verified: &verified, models: BTreeMap::new() };
     // The first line that could not be written ends the command, but not before the results are saved.
     let mut closed: io::Result<()> = Ok(());
     let mut on_event = |event: Event| {
         let Event::Log { label, value } = &event else { return };
-        let line = format!("LOG {}", describe(&event));
+        let mut line = format!("LOG {}", describe(&event));
+        let words = words.of(label.as_ref(), value);
+        if let Some(words) = &words {
+            line += &format!(" {}", words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" "));
+        }
         if args.json {
             terminal.say(&line);
-            logs.push(json!({ "label": label.as_deref(), "value": value_json(value) }));
+            let mut log = json!({ "label": label.as_deref(), "value": value_json(value) });
+            if let Some(words) = words {
+                log["text"] = json!(words);
+            }
+            logs.push(log);
         } else if closed.is_ok() {
             closed = writeln!(io::stdout().lock(), "{line}");
         }
@@ -77,6 +88,7 @@ pub(super) fn run(args: &RunArgs, terminal: &Terminal) -> Outcome {
         return terminal.print_json(&json!({
             "ok": true,
             "saves": saves.to_json(),
+            "unset": saves.unset().iter().map(|name| &**name).collect::<Vec<_>>(),
             "logs": logs,
             "stopped": results.stopped().map(|stopped| json!({
                 "reason": stopped.reason.as_deref(),
@@ -89,6 +101,10 @@ pub(super) fn run(args: &RunArgs, terminal: &Terminal) -> Outcome {
     }
     if !args.quiet {
         terminal.print(&saves.table(terminal))?;
+        let unset = saves.unset().iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+        if !unset.is_empty() {
+            terminal.say(&format!("not saved, as nothing came to it: {unset}"));
+        }
         if let Some(stopped) = results.stopped() {
             let why = stopped.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             terminal.say(&format!("the program stopped itself{why}"));
@@ -102,7 +118,8 @@ pub(super) fn run(args: &RunArgs, terminal: &Terminal) -> Outcome {
     Ok(())
 }
 
-fn backend(args: &RunArgs, terminal: &Terminal) -> Outcome<Box<dyn Backend>> {
+/// What was asked for, or is the default here.
+pub(super) fn backend(args: &EngineArgs, terminal: &Terminal) -> Outcome<Box<dyn Backend>> {
     #[cfg(feature = "ort")]
     if args.backend != Some(BackendName::Ort) {
         let given = [
@@ -129,7 +146,7 @@ fn backend(args: &RunArgs, terminal: &Terminal) -> Outcome<Box<dyn Backend>> {
 }
 
 /// What computes where nobody says what: ONNX Runtime on a card where both are here, else rten.
-fn default(args: &RunArgs, terminal: &Terminal) -> Outcome<Box<dyn Backend>> {
+fn default(args: &EngineArgs, terminal: &Terminal) -> Outcome<Box<dyn Backend>> {
     #[cfg(feature = "ort")]
     {
         let (engine, why_no_card) = Cuda::find(None).default_engine();
@@ -145,7 +162,7 @@ fn default(args: &RunArgs, terminal: &Terminal) -> Outcome<Box<dyn Backend>> {
 }
 
 #[cfg(feature = "ort")]
-fn ort(args: &RunArgs, device: Device) -> Outcome<Box<dyn Backend>> {
+fn ort(args: &EngineArgs, device: Device) -> Outcome<Box<dyn Backend>> {
     let threads = args.threads.map(usize::from);
     let path = match device {
         Device::Cpu => library(args.ort_library.as_deref())?,
@@ -173,6 +190,33 @@ fn check_writable(out: &Path) -> Outcome {
     Err(Diagnostic::error(Code::E0010, format!("the results cannot be written: {problem}")).label(Span::file(out, ""), "").into())
 }
 
+/// The words of token ids that are logged.
+struct Words<'a> {
+    program: &'a Program,
+    verified: &'a Verified,
+    /// By label, whose token ids its values hold.
+    models: BTreeMap<Option<Name>, Option<Name>>,
+}
+
+impl Words<'_> {
+    /// The words of a few token ids.
+    fn of(&mut self, label: Option<&Name>, value: &Value) -> Option<Vec<String>> {
+        let ids = value.as_tensor()?.values::<i64>().filter(|ids| ids.len() <= MOST_WORDS)?;
+        let verified = self.verified;
+        let model = self.models.entry(label.cloned()).or_insert_with(|| token_ids::of_log(verified, label.map(|label| &**label)));
+        words(self.program.models.get(model.as_ref()?)?, ids)
+    }
+}
+
+/// More words than these are not shown beside a value that is logged.
+const MOST_WORDS: usize = 64;
+
+/// Each token as text.
+fn words(model: &Model, ids: &[i64]) -> Option<Vec<String>> {
+    let tokenizer = model.tokenizer().ok()?;
+    Some(ids.iter().map(|id| tokenizer.decode(&[*id])).collect())
+}
+
 /// What was saved, with what is known of it.
 struct Saves<'a> {
     program: &'a Program,
@@ -181,33 +225,29 @@ struct Saves<'a> {
 }
 
 impl Saves<'_> {
-    /// Each save with the node that it shows.
-    fn each(&self) -> impl Iterator<Item = (&str, &Value, Option<NodeId>)> {
-        self.results.iter().map(|(name, value)| {
-            let shows = |kind: &EffectKind| matches!(kind, EffectKind::Save { name: of } if **of == *name);
-            (name, value, self.verified.graph().effects.iter().find(|effect| shows(&effect.kind)).map(|effect| effect.operands[0]))
-        })
+    /// The tokens of a part of a save, where it holds token ids: each as text.
+    fn tokens(&self, save: &str, leaf: &Leaf<'_>) -> Option<Vec<String>> {
+        let model: &Model = self.program.models.get(&token_ids::of_save(self.verified, save, &leaf.path)?)?;
+        words(model, leaf.value.as_tensor()?.values::<i64>()?)
     }
 
-    /// The tokens of a part of a save, where it holds token ids: each as text.
-    fn tokens(&self, leaf: &Leaf<'_>, node: Option<NodeId>) -> Option<Vec<String>> {
-        let model: &Model = self.program.models.get(&token_ids_of(self.verified, node?, &leaf.path)?)?;
-        let tokenizer = model.tokenizer().ok()?;
-        let ids = leaf.value.as_tensor()?.values::<i64>()?;
-        Some(ids.iter().map(|id| tokenizer.decode(&[*id])).collect())
+    /// The names under which nothing was saved.
+    fn unset(&self) -> Vec<Name> {
+        let unset = token_ids::saves(self.verified).into_iter().filter(|name| self.results.iter().all(|(saved, _)| *saved != **name));
+        unset.collect()
     }
 
     fn table(&self, terminal: &Terminal) -> String {
         let ellipsis = terminal.glyph("…", "...");
         let mut rows = vec![];
-        for (name, value, node) in self.each() {
+        for (name, value) in self.results.iter() {
             for leaf in leaves(name, value) {
                 let shown = match leaf.value {
                     Value::Tensor(tensor) => preview(tensor, ellipsis),
                     Value::Str(text) => format!("{text:?}"),
                     Value::Tuple(_) | Value::List { .. } | Value::Opaque(_) => String::new(),
                 };
-                let tokens = self.tokens(&leaf, node).unwrap_or_default();
+                let tokens = self.tokens(name, &leaf).unwrap_or_default();
                 let tokens = abridged(tokens.len(), ellipsis, |at| format!("{:?}", tokens[at])).join(" ");
                 rows.push([leaf.name, leaf.value.ty().to_string(), shown, tokens]);
             }
@@ -217,10 +257,10 @@ impl Saves<'_> {
 
     fn to_json(&self) -> Json {
         let mut all = vec![];
-        for (name, value, node) in self.each() {
+        for (name, value) in self.results.iter() {
             for leaf in leaves(name, value) {
                 let mut json = value_json(leaf.value);
-                if let Some(tokens) = self.tokens(&leaf, node) {
+                if let Some(tokens) = self.tokens(name, &leaf) {
                     json["text"] = json!(tokens);
                 }
                 json["name"] = json!(leaf.name);

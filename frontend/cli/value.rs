@@ -3,11 +3,8 @@
 use irc_ir::{
     attr::{Attr, Literal},
     eval::Value,
-    graph::NodeId,
-    op::Op,
     tensor::Tensor,
-    types::{DType, Dim, Name, Type},
-    verify::Verified,
+    types::DType,
 };
 use serde_json::{Value as Json, json};
 
@@ -120,58 +117,6 @@ pub(super) fn attr_json(attr: &Attr) -> Json {
         Attr::Literal(Literal::Str(text)) => json!({ "type": "str", "text": &**text }),
         Attr::Reduction(reduction) => json!(reduction.name()),
     }
-}
-
-/// The program's name for the model whose token ids a value (or the part of a tuple that `path` leads to) holds, if that can
-/// be told: it is where something along the axis of the vocabulary is largest or smallest, or a part of such a value.
-pub(super) fn token_ids_of(program: &Verified, value: NodeId, path: &[usize]) -> Option<Name> {
-    let graph = program.graph();
-    // What is left of the path from here, the next step last.
-    let mut path: Vec<usize> = path.iter().rev().copied().collect();
-    let mut at = value;
-    loop {
-        let node = graph.node(at);
-        let operand = node.operands.first().copied();
-        at = match &node.op {
-            Op::Slice { .. } | Op::Index { .. } | Op::IndexSelect { .. } | Op::IndexBy { .. } | Op::Gather { .. } => operand?,
-            Op::Reshape { .. } | Op::Flatten { .. } | Op::Transpose { .. } | Op::Permute { .. } | Op::Unsqueeze { .. } => operand?,
-            Op::Squeeze { .. } | Op::Expand { .. } | Op::Flip { .. } | Op::Roll { .. } | Op::Repeat { .. } => operand?,
-            Op::Split { .. } | Op::Chunk { .. } => {
-                path.pop()?;
-                operand?
-            }
-            Op::Tuple {} => *node.operands.get(path.pop()?)?,
-            Op::Get { index } => {
-                path.push(usize::try_from(*index).ok()?);
-                operand?
-            }
-            Op::Argmax { dim: Some(dim), .. } | Op::Argmin { dim: Some(dim), .. } => return vocabulary_along(program, operand?, *dim),
-            Op::TopK { dim, .. } | Op::Sort { dim, .. } if path == [1] => return vocabulary_along(program, operand?, *dim),
-            _ => return None,
-        };
-    }
-}
-
-/// The model whose vocabulary lies along a dimension of a value: one that the value comes from, of that size.
-fn vocabulary_along(program: &Verified, value: NodeId, dim: i64) -> Option<Name> {
-    let Type::Tensor(ty) = program.ty(value) else { return None };
-    let axis = if dim < 0 { dim.checked_add(i64::try_from(ty.rank()).ok()?)? } else { dim };
-    let size = ty.shape.get(usize::try_from(axis).ok()?).and_then(Dim::as_usize)?;
-    let mut needed = vec![false; value.index() + 1];
-    needed[value.index()] = true;
-    for at in (0..=value.index()).rev() {
-        if !needed[at] {
-            continue;
-        }
-        let node = program.graph().node(NodeId::new(at));
-        if let Op::Forward { model } | Op::Apply { model, .. } = &node.op
-            && program.models().get(model).is_some_and(|spec| spec.vocabulary() == size)
-        {
-            return Some(model.clone());
-        }
-        node.operands.iter().for_each(|operand| needed[operand.index()] = true);
-    }
-    None
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use super::{
     cache::cannot,
     convert::{Order, Tensor},
 };
-pub(super) use architecture::{convert, spec};
+pub(super) use architecture::{config, convert, spec};
 use blocks::{FORMATS, Format};
 
 /// A GGUF file, open and checked.

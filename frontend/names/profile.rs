@@ -69,6 +69,8 @@ struct Row {
 struct Structure {
     /// The module that takes the model's token ids, and the one whose output are its logits.
     ends: [&'static str; 2],
+    /// Whether `generate` has the logits of the last position alone computed (`logits_to_keep`).
+    last_logits: bool,
     rows: &'static [Row],
 }
 
@@ -88,6 +90,7 @@ const fn row(module: &'static str, takes: Takes, returns: Returns) -> Row {
 
 const LLAMA: Structure = Structure {
     ends: ["model.embed_tokens", "lm_head"],
+    last_logits: true,
     rows: &[
         row("", IDS, LOGITS),
         row("model", IDS, HIDDEN),
@@ -99,6 +102,7 @@ const LLAMA: Structure = Structure {
 
 const GPT2: Structure = Structure {
     ends: ["transformer.wte", "lm_head"],
+    last_logits: false,
     rows: &[
         row("", IDS, LOGITS),
         row("transformer", Takes::First, HIDDEN),
@@ -109,6 +113,7 @@ const GPT2: Structure = Structure {
 
 const NEOX: Structure = Structure {
     ends: ["gpt_neox.embed_in", "embed_out"],
+    last_logits: true,
     rows: &[
         row("", IDS, LOGITS),
         row("gpt_neox", Takes::First, HIDDEN),
@@ -138,6 +143,12 @@ fn find_row(architecture: &str, module: &str) -> Option<&'static Row> {
 /// Whether the profile knows the architecture of a model. Of others, modules count as returning tensors.
 pub fn known(spec: &ModelSpec) -> bool {
     structure(spec.architecture()).is_some()
+}
+
+/// Whether the head of a model gets the last position alone where `generate` reads a prompt, as it does in most classes: in GPT-2
+/// it gets all.
+pub fn last_logits(spec: &ModelSpec) -> bool {
+    structure(spec.architecture()).is_none_or(|structure| structure.last_logits)
 }
 
 /// What a module of an architecture returns, by its path; the whole model has the empty one.

@@ -30,7 +30,7 @@ enum Kind {
 
 impl Session {
     /// Operands as values of this session; those of another session are an error (E3003).
-    pub(super) fn resolve(&self, operands: Vec<Operand>, span: Span) -> Vec<Ref> {
+    pub(crate) fn resolve(&self, operands: Vec<Operand>, span: Span) -> Vec<Ref> {
         let values: Vec<Option<Ref>> = operands
             .iter()
             .map(|operand| match &operand.0 {

@@ -19,8 +19,8 @@ use crate::recorder::{Ref, Scope};
 /// tensor in place; [`Value::add_`] and its like do so without a variable.
 #[derive(Clone, Debug)]
 pub struct Value {
-    pub(super) session: Session,
-    pub(super) at: Ref,
+    pub(crate) session: Session,
+    pub(crate) at: Ref,
 }
 
 /// Parts and shapes: views, which share the tensor.
@@ -168,6 +168,15 @@ impl Value {
         let kind = EffectKind::Log { label: label.into().map(Into::into) };
         self.session.effect(kind, self.into(), Scope::Value, here());
         self.clone()
+    }
+
+    /// What the value was in each step of a generation in which it exists, as a list that is there after it. To save a value of
+    /// several steps saves this list.
+    ///
+    /// A value of no generation is an error (E3003).
+    #[track_caller]
+    pub fn over_steps(&self) -> Value {
+        self.session.value(|session, span| session.record().collected(&self.at, span))
     }
 
     /// Names the value for the reader of the program.

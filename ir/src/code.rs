@@ -94,7 +94,7 @@ codes! {
     E3001,
     /// A saved or logged value is not a tensor, tuple, list or string: a forward cannot leave the place where it runs.
     E3002,
-    /// A value of another trace or session is used where it cannot be reached.
+    /// A value of another trace, session or step of a generation is used where it cannot be reached.
     E3003,
     /// A value that a loop carries comes out of the body with another type than it went in with.
     E3004,
@@ -108,6 +108,8 @@ codes! {
     E3008,
     /// The program calls a function that nobody has registered.
     E3009,
+    /// A program that is to be an intervention has something that cannot be done in every step of a generation.
+    E3010,
     /// The program is larger than a limit allows.
     E4001,
     /// Something that this command needs is not here: a model or its weights, a program, a network.

@@ -37,6 +37,7 @@ mod loss;
 mod number;
 mod random;
 mod reduce;
+mod sample;
 mod shape;
 mod walk;
 
@@ -302,6 +303,11 @@ fn evaluate(op: &Op, operands: &[&Value]) -> Result<Value, EvalError> {
             sizes().and_then(|shape| Ok(random::int(&random::Source::new(*seed, operands)?, &shape, *low, *high, *dtype)))
         }
 
+        Op::Sample { seed, temperature, top_k, top_p, min_p } => sizes().and_then(|_| {
+            let filters = sample::Filters { temperature: temperature.get(), top_k: *top_k, top_p: top_p.get(), min_p: min_p.get() };
+            sample::sample(x(0)?, &random::Source::new(*seed, &operands[1..])?, filters)
+        }),
+
         Op::Add {} => arithmetic(Arithmetic::Add),
         Op::Sub {} => arithmetic(Arithmetic::Sub),
         Op::Mul {} => arithmetic(Arithmetic::Mul),
@@ -417,7 +423,7 @@ fn evaluate(op: &Op, operands: &[&Value]) -> Result<Value, EvalError> {
         }
 
         Op::List { of } => return list::list(of.as_ref(), operands),
-        Op::Append {} => return list::append(operands[0], operands[1]),
+        Op::Append {} => return list::append(operands[0], operands[1], operands.get(2).copied()),
         Op::Join {} => return list::join(operands[0], operands[1]),
         Op::Item { index } => return list::item(operands[0], *index, operands.get(1).copied()),
         Op::Length {} => return list::length(operands[0]),

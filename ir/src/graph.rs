@@ -116,7 +116,8 @@ impl EffectKind {
 pub struct Guard {
     /// One bool: the entry runs if it holds.
     pub condition: NodeId,
-    /// What the result of the entry is if it does not run. An entry without result needs none.
+    /// What the result of the entry is if it does not run. An entry without result needs none, and a loop without another one
+    /// gives what it would have begun with.
     pub otherwise: Option<NodeId>,
 }
 

@@ -206,6 +206,7 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
         Op::RandomUniform { shape, dtype, .. } | Op::RandomNormal { shape, dtype, .. } | Op::RandomInt { shape, dtype, .. } => {
             Type::Tensor(layout::random(op, operands.first().copied(), shape, *dtype)?)
         }
+        Op::Sample { .. } => numeric::sample(op, tensor(0)?, operands.get(1).copied())?,
 
         Op::Add {} | Op::Mul {} | Op::Maximum {} | Op::Minimum {} => Type::Tensor(elementwise(op, &[tensor(0)?, tensor(1)?])?),
         Op::Sub {} => {

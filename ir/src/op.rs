@@ -413,6 +413,24 @@ ops! {
         dtype: DType = DType::I64,
     }
 
+    /// An index of the last dimension for each row of logits, i64, drawn by their probabilities: `sample(logits)`, or with the
+    /// stream of `random_uniform`, `sample(logits, stream)`.
+    ///
+    /// The filters are Hugging Face's, in their order; which index a row's logits, its number, seed and stream lead to is said
+    /// in `ir/src/eval/sample.rs`.
+    Sample = "sample" (Between(1, 2), Anywhere) {
+        /// The seed.
+        seed: i64,
+        /// What logits are divided by, above 0.
+        temperature: Float = Float::new(1.0),
+        /// How many of the largest logits stay, and those equal to the last of them; none is all.
+        top_k: Option<i64> = None,
+        /// The most probable stay that have this probability together; 1 is all.
+        top_p: Float = Float::new(1.0),
+        /// Those stay that have at least this share of the largest probability.
+        min_p: Float = Float::new(0.0),
+    }
+
     // Arithmetic, with PyTorch's broadcasting and promotion.
 
     /// Sum.
@@ -793,8 +811,8 @@ ops! {
         /// The type of the values; none is that of the first. Symbols in it stand for any size, in each value another.
         of: Option<Type> = None,
     }
-    /// The list with one more value: `append(list, x)`.
-    Append = "append" (Exactly(2), Anywhere) {}
+    /// The list with one more value: `append(list, x)`; with a third operand, one bool, only where that holds.
+    Append = "append" (Between(2, 3), Anywhere) {}
     /// The values of both lists, one after the other.
     Join = "join" (Exactly(2), Anywhere) {}
     /// One value of a list: `item(list) {index: 0}`, or `item(list, i)` with an i64 without dimensions. Negative counts from the

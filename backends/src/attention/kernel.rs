@@ -485,12 +485,7 @@ unsafe fn softmax<V: Lanes>(row: *mut f32, seen: Range<usize>) {
 
 /// z of the block into `Scratch::z`, from `Scratch::pattern` and the keys that each row sees.
 #[inline(always)]
-unsafe fn mix<V: Lanes, const ROWS: usize, const VECTORS: usize>(
-    at: &Attention,
-    block: &Block,
-    extent: Extent,
-    scratch: &mut Scratch,
-) {
+unsafe fn mix<V: Lanes, const ROWS: usize, const VECTORS: usize>(at: &Attention, block: &Block, extent: Extent, scratch: &mut Scratch) {
     let dim = at.heads.head_dim;
     let pattern = scratch.pattern.reserve(0);
     let z = scratch.z.reserve(block.rows.len() * extent.padded);

@@ -87,8 +87,7 @@ impl<'a> Planned<'a> {
             Some((*at, scheduled_sizes(body.graph(), program.types().bodies.get(at)?)))
         });
         let sizes = sizes.collect();
-        let mut planned =
-            Planned { program, schedule, uses: Default::default(), params, parts, sizes, bodies: Mutex::default() };
+        let mut planned = Planned { program, schedule, uses: Default::default(), params, parts, sizes, bodies: Mutex::default() };
         planned.uses = planned.count_uses();
         Ok(planned)
     }
@@ -185,8 +184,19 @@ impl Execution<'_> {
             if let Some(result) = result {
                 self.store_all(result, Ok(results));
             }
-        } else if let (Some(result), Some(otherwise)) = (result, otherwise) {
-            self.store(result, otherwise);
+        } else if let Some(result) = result {
+            match otherwise {
+                Some(otherwise) => self.store(result, otherwise),
+                // What it would have begun with.
+                None => {
+                    let count = self.program.loop_at(LoopId::Effect(at)).map_or(0, |(_, body)| body.graph().results.len());
+                    let carried = operands.map(|mut items| {
+                        items.truncate(count);
+                        items
+                    });
+                    self.store_all(result, carried);
+                }
+            }
         }
         Ok(())
     }

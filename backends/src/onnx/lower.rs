@@ -415,6 +415,7 @@ impl<'a> Lowering<'a> {
             Op::RandomUniform { .. } | Op::RandomNormal { .. } | Op::RandomInt { .. } if !node.operands.is_empty() => {
                 return Err(unsupported(&node.op, "engines have generators of their own; without a stream it is a constant"));
             }
+            Op::Sample { .. } => return Err(unsupported(&node.op, "engines have generators of their own")),
             Op::Full { .. }
             | Op::Arange { .. }
             | Op::Linspace { .. }

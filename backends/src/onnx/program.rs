@@ -177,7 +177,9 @@ impl<'a> Splice<'a> {
         match step {
             Step::Host(id) => self.host(*id).map_err(|error| error.or_label(self.program.graph().span(*id))),
             Step::Stage(step) => self.stage(step),
-            Step::Join(_) | Step::Keep(_) | Step::Kernel(_) => Err(failed("graphs of whole programs are made of whole sequences and single operations")),
+            Step::Join(_) | Step::Keep(_) | Step::Kernel(_) => {
+                Err(failed("graphs of whole programs are made of whole sequences and single operations"))
+            }
             Step::Effect(_) => Err(failed("effects are not part of a graph")),
         }
     }
@@ -189,8 +191,10 @@ impl<'a> Splice<'a> {
         }
         let of_tensors = matches!(self.program.ty(id), Type::List(of) if of.as_tensor().is_some());
         match &node.op {
-            // A list whose length is known is what a tuple is.
-            Op::List { .. } | Op::Append {} | Op::Join {} if of_tensors => {
+            // A list whose length is known is what a tuple is; what is appended where a condition holds, none knows before.
+            Op::List { .. } | Op::Append {} | Op::Join {}
+                if of_tensors && (node.operands.len() < 3 || !matches!(node.op, Op::Append {})) =>
+            {
                 let names = node.operands.iter().map(|operand| self.lowering.names(*operand).ok_or(operand));
                 let names = names.collect::<Result<Vec<_>, _>>().map_err(|operand| failed(format!("{operand:?} is not in the graph")))?;
                 let names = names.concat();

@@ -287,7 +287,8 @@ struct Execution<'a> {
 impl Execution<'_> {
     fn host(&mut self, id: NodeId, host: &mut dyn Host) {
         let operands = self.program.graph().node(id).operands.iter().map(|operand| self.value(*operand));
-        let value = operands.collect::<Result<Vec<Value>, _>>().and_then(|operands| evaluate(self.program, id, &operands, &Frame::default(), host));
+        let value =
+            operands.collect::<Result<Vec<Value>, _>>().and_then(|operands| evaluate(self.program, id, &operands, &Frame::default(), host));
         self.values.insert(id, value);
     }
 

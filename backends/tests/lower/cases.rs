@@ -264,7 +264,8 @@ pub(crate) fn cases(kind: OpKind) -> Vec<Case> {
             }
         }
         // The host's alone; see `what_cannot_be_lowered_is_an_error`.
-        OpKind::IndexPut
+        OpKind::Sample
+        | OpKind::IndexPut
         | OpKind::Scatter
         | OpKind::ScatterAdd
         | OpKind::NonZero

@@ -213,6 +213,14 @@ pub(in crate::models) fn spec(gguf: &Path) -> Result<ModelSpec, Diagnostic> {
     describe(&Reader::new(&Gguf::open(gguf)?)?, gguf).map(|(_, spec)| spec)
 }
 
+/// What the file describes, as a configuration of Hugging Face.
+///
+/// # Errors
+/// E0011 naming the field, if the file is damaged or its model is not supported.
+pub(in crate::models) fn config(gguf: &Path) -> Result<Config, Diagnostic> {
+    Reader::new(&Gguf::open(gguf)?)?.config()
+}
+
 fn describe(reader: &Reader<'_>, gguf: &Path) -> Result<(Config, ModelSpec), Diagnostic> {
     let config = reader.config()?;
     let spec = architectures::spec(&config).map_err(|error| error.or_label(&Span::file(gguf, "")))?;

@@ -41,9 +41,14 @@ pub(super) fn list(of: Option<&Type>, operands: &[&Value]) -> Result<Value, Eval
     Ok(Value::List { of, items: Arc::new(operands.iter().map(|&value| value.clone()).collect()) })
 }
 
-pub(super) fn append(list: &Value, value: &Value) -> Result<Value, EvalError> {
+pub(super) fn append(list: &Value, value: &Value, when: Option<&Value>) -> Result<Value, EvalError> {
     let (of, items) = parts(list)?;
     check(of, value)?;
+    match when.map(|when| when.as_tensor().and_then(Tensor::values::<bool>)) {
+        None | Some(Some([true])) => {}
+        Some(Some([false])) => return Ok(list.clone()),
+        Some(_) => return Err(EvalError::new("the condition is not one bool")),
+    }
     let mut longer = Vec::with_capacity(items.len() + 1);
     longer.extend_from_slice(items);
     longer.push(value.clone());

@@ -52,6 +52,12 @@ impl Source {
         (0..count.div_ceil(4)).flat_map(|block| self.block(block as u64)).take(count)
     }
 
+    /// The first 53 bits of a block as a fraction of 1.
+    pub(super) fn fraction(&self, block: u64) -> f64 {
+        let [low, high, ..] = self.block(block).map(u64::from);
+        fraction(low | high << 32)
+    }
+
     /// Both double words of a block.
     fn pair(&self, block: usize) -> [u64; 2] {
         let [a, b, c, d] = self.block(block as u64).map(u64::from);

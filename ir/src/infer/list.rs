@@ -7,7 +7,7 @@ use crate::{
     code::Code,
     diagnostic::Diagnostic,
     op::Op,
-    types::{DType, Dim, Name, Type},
+    types::{DType, Dim, Name, Type, elements},
 };
 
 /// Whether a value of type `ty` can be in a list of `of`, whose symbols stand for any sizes of at least 1: the same one
@@ -96,6 +96,13 @@ fn of_list<'a>(op: &Op, operands: &[&'a Type], at: usize) -> Result<&'a Type, Di
 
 pub(super) fn append(op: &Op, operands: &[&Type]) -> Result<Type, Diagnostic> {
     check_item(op, 1, of_list(op, operands, 0)?, operands[1])?;
+    if let Some(when) = operands.get(2) {
+        let ty = as_tensor(op, 2, when)?;
+        if ty.dtype != DType::Bool || elements(&ty.shape).as_known() != Some(1) {
+            let error = Diagnostic::error(Code::E1006, format!("`append` happens where one bool holds, but its third operand is {ty}"));
+            return Err(error.help("compare: `gt(x, 0)`; of several, take `any` or `all`"));
+        }
+    }
     Ok(operands[0].clone())
 }
 

@@ -130,10 +130,11 @@ impl Parameters {
     }
 
     /// The type of a loop whose body has results of these types, as the program writes them: those after the last
-    /// iteration. `fresh` makes the symbols for sizes that depend on when the loop ends.
+    /// iteration, or, where a guard may keep the loop from running, what it would have begun with. `fresh` makes the symbols
+    /// for sizes that depend on when the loop ends.
     pub(crate) fn result(
         &self,
-        trip: i64,
+        (trip, guarded): (i64, bool),
         body: &Body,
         operands: &[Type],
         results: &[Type],
@@ -158,13 +159,17 @@ impl Parameters {
             return Ok(Type::Tuple(operands[..carried].into()));
         }
         let after = |now: &Binding| Type::Tuple(results.iter().map(|ty| ty.substitute(&|symbol| now.get(symbol).cloned())).collect());
-        if body.graph().until.is_none() || trip == 1 {
+        if !guarded && (body.graph().until.is_none() || trip == 1) {
             return Ok(after(&then(&self.first, &repeated(&step, trip as u64 - 1))));
         }
-        let stable = stable(&self.first, &step);
+        let mut stable = stable(&self.first, &step);
+        if guarded {
+            stable.retain(|symbol, size| self.first.get(symbol) == Some(size));
+        }
+        let begins_at_zero = |symbol: &str| guarded && self.from_zero.contains(symbol);
         let ended = |symbol: &str| match (stable.get(symbol), step.get(symbol)) {
             (Some(size), _) => Some(size.clone()),
-            (None, Some(size)) if may_be_zero(size) => Some(fresh(symbol) - Dim::known(1)),
+            (None, Some(size)) if may_be_zero(size) || begins_at_zero(symbol) => Some(fresh(symbol) - Dim::known(1)),
             (None, _) => Some(fresh(symbol)),
         };
         Ok(Type::Tuple(self.types[1..=carried].iter().map(|ty| ty.substitute(&ended)).collect()))

@@ -77,6 +77,32 @@ pub(super) fn log_softmax(op: &Op, x: &TensorType, dim: i64) -> Result<Type, Dia
     Ok(Type::Tensor(x.clone()))
 }
 
+pub(super) fn sample(op: &Op, logits: &TensorType, stream: Option<&Type>) -> Result<Type, Diagnostic> {
+    floats(op, logits)?;
+    let shape = reduce(logits, &[-1], false)?;
+    not_empty(op, logits, &[-1])?;
+    if let Some(stream) = stream
+        && *stream != Type::tensor(DType::I64, [])
+    {
+        return Err(super::wrong_kind(op, 1, "the number of a stream, tensor<i64>", stream));
+    }
+    let wrong = |what: String| Err(Diagnostic::error(Code::E1008, what));
+    if let Op::Sample { temperature, top_k, top_p, min_p, .. } = op {
+        let share = |x: &Float| (0.0..=1.0).contains(&x.get());
+        if !(temperature.get() > 0.0 && (temperature.get() as f32) > 0.0 && (temperature.get() as f32).is_finite()) {
+            let error = Diagnostic::error(Code::E1008, format!("a temperature is above 0, not {}", temperature.get()));
+            return Err(error.help("`argmax` takes the most probable one"));
+        }
+        if top_k.is_some_and(|k| k < 1) {
+            return wrong(format!("`top_k` is 1 or more, not {}", top_k.unwrap_or_default()));
+        }
+        if !share(top_p) || !share(min_p) {
+            return wrong(format!("`top_p` and `min_p` lie between 0 and 1, but are {} and {}", top_p.get(), min_p.get()));
+        }
+    }
+    Ok(Type::Tensor(TensorType { dtype: DType::I64, ..shape }))
+}
+
 pub(super) fn sort(x: &TensorType, dim: i64) -> Result<Type, Diagnostic> {
     axis(x, dim)?;
     let indices = TensorType { dtype: DType::I64, ..x.clone() };

@@ -68,7 +68,7 @@ impl Walk<'_> {
         Some(self.constant(&Tensor::scalar(holds)))
     }
 
-    fn condition_sometimes(&mut self) -> Option<NodeId> {
+    pub(super) fn condition_sometimes(&mut self) -> Option<NodeId> {
         if self.config.guards && self.dice.once_in(4) { self.condition() } else { None }
     }
 

@@ -14,7 +14,7 @@ pub(super) fn is_made_here(kind: OpKind) -> bool {
     use OpKind::*;
     let by_ids = matches!(kind, Gather | Embedding | IndexSelect | IndexBy | IndexPut | Scatter | ScatterAdd | OneHot);
     let masked = matches!(kind, NonZero | MaskedSelect);
-    let creation = matches!(kind, Const | Full | Arange | Linspace | Eye | RandomUniform | RandomNormal | RandomInt);
+    let creation = matches!(kind, Const | Full | Arange | Linspace | Eye | RandomUniform | RandomNormal | RandomInt | Sample);
     by_ids || masked || creation || matches!(kind, CrossEntropy | Einsum | List | Append | Join | Item | Length | Format)
 }
 
@@ -120,14 +120,25 @@ impl Walk<'_> {
         let (low, dtype) = (float(&mut self.dice), DType::F32);
         let high = Float::new(low.get() + 1.5);
         let number = |number: i64| Float::new(number as f64);
-        match self.dice.below(7) {
+        match self.dice.below(8) {
             0 => self.add(Op::Full { shape, value: (&Tensor::scalar(seed)).into(), dtype: Some(dtype) }, &[]),
             1 => self.add(Op::Arange { start: number(-seed), end: number(4), step: number(2), dtype: DType::I64 }, &[]),
             2 => self.add(Op::Linspace { start: low, end: high, steps: seed, dtype }, &[]),
             3 => self.add(Op::Eye { rows: 3, columns: Some(seed), dtype }, &[]),
             4 => self.add(Op::RandomUniform { shape, seed, low, high, dtype }, &stream),
             5 => self.add(Op::RandomNormal { shape, seed, mean: low, std: Float::new(high.get().max(0.0)), dtype }, &stream),
-            _ => self.add(Op::RandomInt { shape, seed, low: -seed, high: 9, dtype: DType::I64 }, &stream),
+            6 => self.add(Op::RandomInt { shape, seed, low: -seed, high: 9, dtype: DType::I64 }, &stream),
+            _ => {
+                // Of logits that are the same everywhere: a last digit would lead elsewhere.
+                let (mean, std) = (Float::new(0.0), Float::new(2.0));
+                let logits = Op::RandomNormal { shape: vec![Dim::known(2), Dim::known(9)], seed, mean, std, dtype };
+                let Some(logits) = self.add(logits, &stream) else { return };
+                let (temperature, top_p, min_p) = self.dice.pick(&[(1.0, 1.0, 0.0), (0.7, 0.8, 0.0), (1.5, 0.9, 0.1)]);
+                let [temperature, top_p, min_p] = [temperature, top_p, min_p].map(Float::new);
+                let top_k = self.dice.pick(&[None, Some(3)]);
+                let operands: Vec<NodeId> = [logits].into_iter().chain(stream).collect();
+                self.add(Op::Sample { seed, temperature, top_k, top_p, min_p }, &operands)
+            }
         };
     }
 
@@ -148,7 +159,8 @@ impl Walk<'_> {
         let Some(value) = self.value() else { return };
         let of = self.dice.once_in(2).then(|| self.ty(value).clone());
         let Some(one) = self.add(Op::List { of }, &[value]) else { return };
-        let Some(two) = self.add(Op::Append {}, &[one, value]) else { return };
+        let appended: Vec<NodeId> = [one, value].into_iter().chain(self.condition_sometimes()).collect();
+        let Some(two) = self.add(Op::Append {}, &appended) else { return };
         let Some(three) = self.add(Op::Join {}, &[two, one]) else { return };
         match self.dice.below(4) {
             0 => {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::walk::{Frame, Walk};
 use crate::{
     diagnostic::Span,
-    graph::{Body, EffectKind, Graph, NodeId},
+    graph::{Body, Effect, EffectKind, Graph, Guard, NodeId},
     infer::loops::Parameters,
     op::Op,
     types::{DType, Dim, ForwardType, Type},
@@ -29,17 +29,28 @@ struct Loop {
     operands: Vec<NodeId>,
     body: Body,
     ty: Type,
+    /// Its type where a guard may keep it from running.
+    guarded: Type,
 }
 
 impl Walk<'_> {
     pub(super) fn pure_loop(&mut self) {
-        let Some(Loop { trip, operands, body, ty }) = self.make_loop(false) else { return };
+        let Some(Loop { trip, operands, body, ty, .. }) = self.make_loop(false) else { return };
         let id = self.place(Op::Loop { trip, body }, &operands, ty);
         self.unpack(id);
     }
 
     pub(super) fn effectful_loop(&mut self) {
-        let Some(Loop { trip, operands, body, ty }) = self.make_loop(true) else { return };
+        let Some(Loop { trip, operands, body, ty, guarded }) = self.make_loop(true) else { return };
+        // Often it may not run at all, and gives then what it would have begun with.
+        if let Some(condition) = self.condition_sometimes() {
+            let guard = Some(Guard { condition, otherwise: None });
+            let entry = self.frame.graph.effects.len() as i64;
+            let effect = Effect::new(EffectKind::Loop { trip, body }, operands.iter().copied(), Span::None);
+            self.frame.graph.effects.push(Effect { guard, ..effect });
+            let id = self.place(Op::EffectResult { entry }, &[], guarded);
+            return self.unpack(id);
+        }
         // For the case that a condition keeps it from running.
         if let Type::Tuple(parts) = &ty
             && self.config.guards
@@ -104,8 +115,9 @@ impl Walk<'_> {
             graph.results.iter().map(|result| params.outside(&inner.types[result.index()], &BTreeSet::new())).collect();
         let body = Body::new(graph).ok()?;
         // No two loops of a program share a symbol, so that those of the body can be those of the result.
-        let ty = params.result(trip, &body, &of, &results, &|symbol| Dim::symbol(symbol)).ok()?;
-        Some(Loop { trip, operands, body, ty })
+        let result = |guarded: bool| params.result((trip, guarded), &body, &of, &results, &|symbol| Dim::symbol(symbol)).ok();
+        let (ty, guarded) = (result(false)?, result(true)?);
+        Some(Loop { trip, operands, body, ty, guarded })
     }
 
     /// A value for a loop to begin with, the type that its parameter declares, and how it is carried.

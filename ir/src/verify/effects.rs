@@ -60,6 +60,8 @@ impl Checker {
         let ty = self.result_type(at, effect, params, types)?;
         match (&ty, effect.guard) {
             (Some(ty), Some(guard)) => match guard.otherwise {
+                // What it would have begun with.
+                None if matches!(effect.kind, EffectKind::Loop { .. }) => Ok(Some(ty.clone())),
                 None => Err(Diagnostic::error(Code::E3006, "the result is missing where the effect does not run")
                     .label(effect.span.clone(), "")
                     .help("give a value for that case: `do … if %condition else %value`")),
@@ -86,7 +88,10 @@ impl Checker {
         match &effect.kind {
             EffectKind::Call { returns, .. } => returned(returns, params).map(Some),
             EffectKind::Loop { trip, body } => match types.all(&effect.operands) {
-                Some(operands) => self.a_loop(LoopId::Effect(at), *trip, body, &operands, params, types),
+                Some(operands) => {
+                    let guarded = effect.guard.is_some_and(|guard| guard.otherwise.is_none());
+                    self.a_loop(LoopId::Effect(at), (*trip, guarded), body, &operands, params, types)
+                }
                 None => Ok(None),
             },
             EffectKind::Save { .. } | EffectKind::Log { .. } | EffectKind::Stop { .. } => Ok(None),

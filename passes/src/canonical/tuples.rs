@@ -93,7 +93,7 @@ fn item_of_list(b: &mut Builder<'_, '_>, site: &Site<'_>) -> Option<Rewrite> {
     let Op::Item { index: Some(index) } = site.op else { return None };
     let values = b.operands(site.operands[0]);
     let list = b.op(site.operands[0]);
-    let value = match (matches!(list, Op::List { .. }), matches!(list, Op::Append {})) {
+    let value = match (matches!(list, Op::List { .. }), matches!(list, Op::Append {}) && values.len() == 2) {
         (true, _) => *values.get(normalise_axis(*index, values.len())?)?,
         (_, true) if *index == -1 => values[1],
         _ => return None,

@@ -241,6 +241,7 @@ impl Spread {
             | Op::RandomUniform { .. }
             | Op::RandomNormal { .. }
             | Op::RandomInt { .. }
+            | Op::Sample { .. }
             | Op::Argmax { dim: None, .. }
             | Op::Argmin { dim: None, .. }
             | Op::Einsum { .. }

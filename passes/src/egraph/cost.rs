@@ -72,7 +72,7 @@ pub(super) const fn work(kind: OpKind) -> Work {
         | Erf | Sigmoid | Tanh | Silu | Gelu | Elu | Softplus | Mish | LogSigmoid => Work::Elementwise(16),
         Sum | Mean | Max | Min | Prod | Any | All | Argmax | Argmin | Cumsum | Cumprod | Tril | Triu | CausalMask | NonZero => Work::Along(1),
         Norm | Var | Std | CosineSimilarity | RmsNorm | LayerNorm | Rotary => Work::Along(4),
-        Softmax | LogSoftmax | Logsumexp | CrossEntropy | KlDiv | Sort | TopK => Work::Along(20),
+        Softmax | LogSoftmax | Logsumexp | CrossEntropy | KlDiv | Sort | TopK | Sample => Work::Along(20),
         Matmul => Work::Matmul,
         Einsum => Work::Einsum,
     }

@@ -109,7 +109,10 @@ impl<'a> Lanes<'a> {
             let Base { model, tokens, batch, length, given, .. } = base.clone();
             let (mut parent, mut first) = (None, 0);
             let sharing = self.target.strategy.share && self.target.strategy.prefixes && self.program.models()[&model].causal();
-            if sharing && base.past.is_none() && let Some(ids) = tokens.and_then(|tokens| self.constant_ids(tokens, batch * length)) {
+            if sharing
+                && base.past.is_none()
+                && let Some(ids) = tokens.and_then(|tokens| self.constant_ids(tokens, batch * length))
+            {
                 // The model and the number of sequences come before the first token.
                 let model = models.iter().position(|name| **name == model).unwrap_or(0);
                 let next = beginnings.len() + 1;

@@ -179,7 +179,7 @@ fn lengths(program: &Verified, schedule: &Schedule) -> Result<BTreeMap<NodeId, u
         let of = |operand: usize| lengths.get(&schedule.values[node.operands[operand].index()]).copied();
         let length = match &node.op {
             Op::List { .. } => Some(node.operands.len()),
-            Op::Append {} => of(0).map(|length| length + 1),
+            Op::Append {} if node.operands.len() == 2 => of(0).map(|length| length + 1),
             Op::Join {} => of(0).zip(of(1)).map(|(first, second)| first + second),
             _ => None,
         };
