@@ -50,7 +50,7 @@ pub fn is_exact(op: &Op) -> bool {
         | List | Append | Join | Item | Length | Format | Reshape | Unsqueeze | Squeeze | Flatten | Transpose | Permute | Expand | Flip
         | Roll | Repeat | RepeatInterleave | Slice | Index | Split | Chunk | Diagonal | Gather | Embedding | IndexSelect | IndexBy
         | MaskedSelect | Update | IndexPut | Scatter | ScatterAdd | Cat | Stack | Full | Arange | Eye | OneHot | Linspace
-        | RandomUniform | RandomInt | RandomNormal | Sum | Mean | Max | Min | Prod | Any | All | Argmax | Argmin | Cumsum | Cumprod
+        | RandomUniform | RandomInt | RandomNormal | Sample | Sum | Mean | Max | Min | Prod | Any | All | Argmax | Argmin | Cumsum | Cumprod
         | Tril | Triu | CausalMask | NonZero | Norm | Var | Std | CosineSimilarity | RmsNorm | LayerNorm | Rotary | Softmax
         | LogSoftmax | Logsumexp | CrossEntropy | KlDiv | Sort | TopK | Matmul | Einsum => false,
     }
