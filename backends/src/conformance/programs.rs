@@ -121,8 +121,8 @@ fn compare(backend: &dyn Backend, oracle: &dyn Backend, program: &Verified, exac
         // What hangs on the last digits of operations, too, cannot be compared.
         false => run(&Reference, &with_shaken_constants(program, &mut dice)?, handles),
     });
-    let others = others.collect::<Result<Vec<Shown>, _>>()?;
-    // A condition that hangs on the last digits makes another program of it.
+    // A condition that hangs on the last digits makes another program of it, which may even fail.
+    let Ok(others) = others.collect::<Result<Vec<Shown>, _>>() else { return Ok(1) };
     if others.iter().any(|other| other.form() != expected.form()) {
         return Ok(1);
     }
