@@ -17,7 +17,7 @@ use std::{
 use irc::{
     backends::{
         Backend, Call, Caps, Engine, Handle, Handles, LoadedModel, Outcome,
-        conformance::{llama, odd},
+        conformance::{llama, odd, program::same_bits},
         execute::Driven,
         rten::Rten,
     },
@@ -409,4 +409,71 @@ fn the_peak_of_memory_is_the_planned_one() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Sessions are made once for operations, whatever these are given, and kept.
+#[cfg(feature = "ort")]
+#[test]
+fn what_was_compiled_is_kept() {
+    use irc::{
+        backends::ort::{Ort, runtime::Runtime},
+        ort::{Target, library_or_setup},
+    };
+    // Profiles of sessions that share threads with others are not to be had.
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    if std::env::var_os(CHILD).is_some() {
+        return;
+    }
+    let found = library_or_setup(Target::Cpu, &mut |_| {});
+    let Ok(path) = found.map_err(|error| eprintln!("SKIPPED: ONNX Runtime is not here: {error}")) else { return };
+    let runtime = Runtime::load(&path, Some(2)).unwrap_or_else(|error| panic!("{error}"));
+    let folder = Folder::new();
+    let ort = Ort::new(runtime, Some(2)).unwrap_or_else(|error| panic!("{error}")).with_profile(&folder.0);
+    let engine = Driven::new(ort);
+    let layers = |threshold: f32| {
+        let mut written = String::from("graph @layers models { m: \"m\" } {\n  %f0 = forward([[3, 1, 4, 1, 5]]) {model: m}\n");
+        for layer in 0..2 {
+            let hook = format!("model.layers.{layer}.mlp.output");
+            written += &format!(
+                "  %f{0} = write(%f{layer}, maximum(read(%f{layer}) {{hook: \"{hook}\"}}, {threshold:?})) {{hook: \"{hook}\"}}\n",
+                layer + 1
+            );
+        }
+        text("layers", &(written + "  save read(%f2) {hook: \"lm_head.output\"} as \"logits\"\n}"), llama())
+    };
+    engine.load(llama()).unwrap_or_else(|error| panic!("{error}"));
+    let loaded = folder.files();
+    let ran = |case: &Case| engine.run(&case.program, &case.handles, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
+    let first = ran(&layers(0.25));
+    assert_eq!(folder.files(), loaded + 2, "one session for each layer");
+    let again = ran(&layers(0.25));
+    let other = ran(&layers(-0.25));
+    assert_eq!(folder.files(), loaded + 2, "the same operations on other values");
+    same_bits(&first, &again).unwrap_or_else(|error| panic!("{error}"));
+    assert!(same_bits(&first, &other).is_err());
+}
+
+/// A folder for profiles, of which each session writes one.
+#[cfg(feature = "ort")]
+struct Folder(PathBuf);
+
+#[cfg(feature = "ort")]
+impl Folder {
+    fn new() -> Folder {
+        let path = std::env::temp_dir().join(format!("irc-splices-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("there is room");
+        Folder(path)
+    }
+
+    fn files(&self) -> usize {
+        let names = |path: &Path| std::fs::read_dir(path).expect("the folder is ours").count();
+        names(&self.0)
+    }
+}
+
+#[cfg(feature = "ort")]
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
