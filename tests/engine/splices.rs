@@ -8,7 +8,7 @@ use std::{
 
 use irc::{
     backends::{
-        Handle, Handles, Outcome,
+        Backend, Handle, Handles, Outcome, Report,
         conformance::{self, VOCABULARY, program::Program},
         execute::Driven,
         ort::Ort,
@@ -245,7 +245,6 @@ fn checked(text: &str, handle: &Handle) -> (Verified, Handles) {
 }
 
 fn run(engine: &Driven, (program, handles): &(Verified, Handles)) -> Outcome {
-    use irc::backends::Backend;
     engine.run(program, handles, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -293,7 +292,7 @@ fn a_stage_runs_once() {
                     // The positions before belong to the forward without the write, whose stage runs as well.
                     assert!(found.report.token_stages <= expected.report.token_stages, "{hook}, {made}");
                 } else {
-                    let ran = |report: &irc::backends::Report| (report.stages_run, report.token_stages, report.engine_calls);
+                    let ran = |report: &Report| (report.stages_run, report.token_stages, report.engine_calls);
                     assert_eq!(ran(&found.report), ran(&once), "{hook}, {made}");
                     let twice = (expected.report.stages_run, expected.report.engine_calls);
                     assert_eq!(twice, (once.stages_run + 1, once.engine_calls + 1), "{hook}, {made}");
@@ -327,6 +326,38 @@ fn rows_of_several_forwards_travel_together() {
     conformance::program::same_bits(&found, &run(&apart, &spliced)).unwrap_or_else(|error| panic!("{error}"));
     let plain = run(&engine, &program(["mul(%x0, 2)", "mul(%x1, 3)", "mul(%x2, 4)"])).report;
     assert_eq!((found.report.engine_calls, found.report.token_stages), (plain.engine_calls, plain.token_stages));
+}
+
+/// In each step of a generation as well, over the keys and values of what was written before.
+#[test]
+fn each_step_of_a_generation_runs_its_stages_once() {
+    let engines = [Strategy::default(), Strategy { splice: false, ..Strategy::default() }].map(engine);
+    let [Some(engine), Some(apart)] = engines else { return };
+    let program = |made: &str| {
+        let text = r#"graph @generate models { m: "m" } {
+  %p = forward([[3, 1, 4, 1]]) {model: m}
+  %x = read(%p) {hook: "model.layers.0.mlp.output"}
+  %f = write(%p, MADE) {hook: "model.layers.0.mlp.output"}
+  %t = argmax(slice(read(%f) {hook: "lm_head.output"}) {dim: 1, start: -1}) {dim: -1}
+  %r = loop(%f, %t, %t) {trip: 5} (%i, %f: forward<m, 1xT after P>, %t, %all: tensor<1xNxi64>) {
+    %g = extend(%f, %t)
+    %x = read(%g) {hook: "model.layers.0.mlp.output"}
+    %h = write(%g, MADE) {hook: "model.layers.0.mlp.output"}
+    %n = argmax(read(%h) {hook: "lm_head.output"}) {dim: -1}
+    yield %h, %n, cat(%all, %n) {dim: 1}
+  }
+  save get(%r) {index: 2} as "tokens"
+  save read(get(%r) {index: 0}) {hook: "lm_head.input"} as "last"
+}"#;
+        checked(&text.replace("MADE", made), conformance::llama())
+    };
+    let relu = program("relu(%x)");
+    let (found, expected) = (run(&engine, &relu), run(&apart, &relu));
+    conformance::program::same_bits(&found, &expected).unwrap_or_else(|error| panic!("{error}"));
+    let once = run(&engine, &program("mul(%x, 2)")).report;
+    let ran = |report: &Report| (report.stages_run, report.engine_calls);
+    assert_eq!(ran(&found.report), ran(&once));
+    assert_eq!(ran(&expected.report), (once.stages_run + 6, once.engine_calls + 6));
 }
 
 /// What others read of the hook, before and after the write.
