@@ -160,17 +160,17 @@ impl Walk<'_> {
         let of = self.dice.once_in(2).then(|| self.ty(value).clone());
         let Some(one) = self.add(Op::List { of }, &[value]) else { return };
         let appended: Vec<NodeId> = [one, value].into_iter().chain(self.condition_sometimes()).collect();
-        // Under a condition it may have one value still.
-        let surely = appended.len() == 2;
+        // Where a condition decides, `two` may have one value as well.
         let Some(two) = self.add(Op::Append {}, &appended) else { return };
         let Some(three) = self.add(Op::Join {}, &[two, one]) else { return };
         match self.dice.below(4) {
             0 => {
-                self.add(Op::Item { index: Some(if surely { -3 } else { -2 }) }, &[three]);
+                self.add(Op::Item { index: Some(if appended.len() == 2 { -3 } else { -2 }) }, &[three]);
             }
-            1 if surely => {
+            1 => {
                 let length = self.add(Op::Length {}, &[one]);
-                length.and_then(|at| self.add(Op::Item { index: None }, &[two, at]));
+                let of = if appended.len() == 2 { two } else { three };
+                length.and_then(|at| self.add(Op::Item { index: None }, &[of, at]));
             }
             2 => {
                 self.add(Op::Length {}, &[three]);
