@@ -455,7 +455,7 @@ fn what_was_compiled_is_kept() {
 
 /// A folder for profiles, of which each session writes one.
 #[cfg(feature = "ort")]
-struct Folder(PathBuf);
+struct Folder(std::path::PathBuf);
 
 #[cfg(feature = "ort")]
 impl Folder {
@@ -466,7 +466,7 @@ impl Folder {
     }
 
     fn files(&self) -> usize {
-        let names = |path: &Path| std::fs::read_dir(path).expect("the folder is ours").count();
+        let names = |path: &std::path::Path| std::fs::read_dir(path).expect("the folder is ours").count();
         names(&self.0)
     }
 }

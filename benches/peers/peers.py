@@ -333,6 +333,34 @@ TORCH = {
 }
 
 
+def contrast():
+    """What tells the clean prompt from the other at layer 10, at the last position: [1, 1, hidden]."""
+    last = [capture(ids, [(10, layers[10])], keep=1)[0][10][:, -1:] for ids in (clean, corrupt)]
+    return last[0] - last[1]
+
+
+GREEDY = dict(max_new_tokens=50, do_sample=False, eos_token_id=None, pad_token_id=0)
+
+
+def steered(**more):
+    vector = contrast()
+    hook = layers[10].register_forward_hook(in_place(lambda hidden: hidden.add_(vector), lambda _inputs, output: first(output)))
+    try:
+        return model.generate(clean, attention_mask=torch.ones_like(clean), **GREEDY, **more)
+    finally:
+        hook.remove()
+
+
+def steered_lead():
+    logits = torch.cat(steered(output_logits=True, return_dict_in_generate=True).logits)
+    best = logits.topk(2, -1).values
+    return (best[:, 0] - best[:, 1]) / logits.norm(dim=-1)
+
+
+TORCH["k_steered50"] = lambda: steered()[:, POSITIONS:]
+TORCH["k_steered50_lead"] = steered_lead
+
+
 # ---------------------------------------------------------------- nnsight: as its documentation has it
 
 def nnsight_tasks():
@@ -388,7 +416,20 @@ def nnsight_tasks():
                 tracer.stop()
         return h
 
+    def steered50():
+        with lm.session():
+            with lm.trace(clean):
+                a = L[10].output[:, -1:]
+            with lm.trace(corrupt):
+                b = L[10].output[:, -1:]
+            with lm.generate(clean, **GREEDY) as tracer:
+                for _ in tracer.iter[:50]:
+                    L[10].output[:] = L[10].output + (a - b)
+                out = tracer.result.save()
+        return out[:, POSITIONS:]
+
     return {
+        "k_steered50": steered50,
         "d_sweep30_session": sweep30_session,
         "d_sweep30_invokes": sweep30_invokes,
         "f_lens_last_s8": lambda: lens(clean, True),

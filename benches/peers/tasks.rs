@@ -209,6 +209,14 @@ pub(crate) const TASKS: &[Task] = &[
         reference: "j_layer3_s128",
         rivals: &[nnsight("j_layer3_stop_s128", None), torch("j_layer3_stop_s128", None), torch("j_layer3_s128", None)],
     },
+    Task {
+        name: "k_steered50",
+        what: "50 tokens, greedy, layer 10 moved by a contrast of two prompts in every step",
+        write: steered50,
+        answer: Answer::Choices { lead: "k_steered50_lead" },
+        reference: "k_steered50",
+        rivals: &[nnsight("k_steered50", Some(Part(0.5))), torch("k_steered50", None)],
+    },
 ];
 
 fn sweep30(lab: &Lab) -> Session {
@@ -281,5 +289,15 @@ fn save90(lab: &Lab, ids: &[i64]) -> Session {
 fn layer3(lab: &Lab, ids: &[i64]) -> Session {
     let session = lab.model.session();
     session.trace(ids).hook("model.layers.3.output").save("0");
+    session
+}
+
+fn steered50(lab: &Lab) -> Session {
+    let session = lab.model.session();
+    let last = |ids: &Vec<i64>| session.trace(&ids[..]).hook("model.layers.10.output").at((.., -1..));
+    let vector = last(&lab.clean) - last(&lab.corrupt);
+    // Not to the end of the text: all sides make as many tokens.
+    let config = GenerationConfig::new().greedy().max_new_tokens(50).eos([]).named("0");
+    session.generate(&lab.clean[..], config).all().hook("model.layers.10.output").add_(&vector);
     session
 }

@@ -2,7 +2,6 @@
 //! runs once.
 
 use std::{
-    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 
