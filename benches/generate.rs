@@ -43,7 +43,9 @@ fn main() {
         run(&**backend, &plain[0], &handles);
     }
     if !env::args().any(|arg| arg == "as-loaded") {
+        let start = Instant::now();
         pages::gather_and_say();
+        println!("that took {:.0} ms", ms(start.elapsed().as_secs_f64()));
     }
     println!("{:.0} MB of matrices, {threads} threads", bytes as f64 / 1e6);
     for (name, target, backend) in &backends {

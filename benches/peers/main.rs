@@ -6,6 +6,8 @@
 mod ablation;
 mod agreement;
 mod measure;
+#[path = "../forward/pages.rs"]
+mod pages;
 mod peer;
 mod tasks;
 
@@ -65,6 +67,7 @@ fn side_by_side(tasks: &[&Task], lab: &Lab, rounds: usize) -> bool {
             prefixes: false,
         },
     ];
+    pages::gather_and_say();
     let mut peers = vec![];
     let folder = lab.model.handle().map_err(|error| error.to_string()).and_then(|handle| peer::folder(&lab.model, &handle));
     for tool in ["torch", "nnsight"] {
