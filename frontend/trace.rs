@@ -274,7 +274,7 @@ impl Session {
     /// at all.
     #[track_caller]
     pub fn call_pure(&self, name: &str, operands: impl IntoIterator<Item: Into<Operand>>, returns: Type) -> Value {
-        self.compute(Op::Call { name: name.into(), returns }, operands.into_iter().map(Into::into).collect())
+        self.compute(Op::Call { name: name.into(), returns: Box::new(returns) }, operands.into_iter().map(Into::into).collect())
     }
 
     /// Ends the program here: what was saved before is returned, later saves, logs and calls do not happen. Its place is that

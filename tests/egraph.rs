@@ -45,7 +45,7 @@ fn arguments(program: &Verified) -> BTreeMap<i64, Type> {
         other => panic!("{other:?} is no number"),
     };
     let calls = graph.nodes().filter_map(|(_, node)| match &node.op {
-        Op::Call { returns, .. } => Some((number(node.operands[0]), returns.clone())),
+        Op::Call { returns, .. } => Some((number(node.operands[0]), Type::clone(returns))),
         _ => None,
     });
     calls.collect()
@@ -252,7 +252,7 @@ fn matrices(seed: u64) -> Verified {
     for (at, shape) in [[4, 4], [4, 4], [4, 6], [6, 4]].into_iter().enumerate() {
         let number = add(&mut graph, Op::Const { value: Literal::from(&Tensor::scalar(at as i64)) }, &[]).unwrap();
         let returns = Type::tensor(if at == 1 { DType::F16 } else { DType::F32 }, shape.map(Dim::from));
-        values.push(add(&mut graph, Op::Call { name: "any".into(), returns }, &[number]).unwrap());
+        values.push(add(&mut graph, Op::Call { name: "any".into(), returns: Box::new(returns) }, &[number]).unwrap());
     }
     values.push(add(&mut graph, Op::Const { value: Literal::from(&Tensor::scalar(0.7f32)) }, &[]).unwrap());
     let ids = Tensor::new([3], vec![0i64, 1, 1]);
@@ -328,7 +328,7 @@ fn products(count: usize) -> Verified {
     let mut graph = Graph::new("products");
     let given = |graph: &mut Graph, number: usize| {
         let number = graph.add(Op::Const { value: Literal::from(&Tensor::scalar(number as i64)) }, [], Span::None);
-        graph.add(Op::Call { name: "any".into(), returns: Type::tensor(DType::F32, [8, 8].map(Dim::from)) }, [number], Span::None)
+        graph.add(Op::Call { name: "any".into(), returns: Box::new(Type::tensor(DType::F32, [8, 8].map(Dim::from))) }, [number], Span::None)
     };
     for at in 0..count {
         let (a, b) = (given(&mut graph, 2 * at), given(&mut graph, 2 * at + 1));
@@ -345,7 +345,11 @@ fn products(count: usize) -> Verified {
 fn chain(length: usize) -> Verified {
     let mut graph = Graph::new("chain");
     let number = graph.add(Op::Const { value: Literal::from(&Tensor::scalar(0i64)) }, [], Span::None);
-    let mut x = graph.add(Op::Call { name: "any".into(), returns: Type::tensor(DType::F32, [8, 8].map(Dim::from)) }, [number], Span::None);
+    let mut x = graph.add(
+        Op::Call { name: "any".into(), returns: Box::new(Type::tensor(DType::F32, [8, 8].map(Dim::from))) },
+        [number],
+        Span::None,
+    );
     for at in 0..length {
         let op = match at % 50 {
             0 => Op::Transpose { dim0: 0, dim1: 1 },

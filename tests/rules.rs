@@ -85,7 +85,8 @@ fn value(function: &str, ty: &TensorType, numerics: Numerics, dice: &mut Dice) -
 fn values(graph: &Graph, numerics: Numerics, dice: &mut Dice) -> Vec<(Name, i64, Tensor)> {
     let mut found = vec![];
     for (_, node) in graph.nodes() {
-        let Op::Call { name, returns: Type::Tensor(ty) } = &node.op else { continue };
+        let Op::Call { name, returns } = &node.op else { continue };
+        let Type::Tensor(ty) = &**returns else { continue };
         let Op::Const { value: Literal::Tensor(which) } = &graph.node(node.operands[0]).op else { panic!("which value is a constant") };
         let which = which.to_tensor().values::<i64>().unwrap()[0];
         assert!(found.iter().all(|(_, other, _)| *other != which), "two values are called {which}");

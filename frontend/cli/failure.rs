@@ -119,7 +119,7 @@ pub(super) fn span_json(span: &Span, source: &Source) -> Json {
             json!({ "start": start, "end": end, "line": line, "column": column })
         }
         Span::Code(place) => json!({ "file": place.file(), "line": place.line(), "column": place.column() }),
-        Span::File { path, field } => json!({ "file": &**path, "field": &**field }),
+        Span::File(of) => json!({ "file": &*of.path, "field": &*of.field }),
     }
 }
 

@@ -728,7 +728,7 @@ mod tests {
             }
             let error = CachedModel::open(&folder).unwrap_err();
             assert_eq!(error.code, Code::E0012, "{error}");
-            assert!(matches!(&error.labels[0].span, Span::File { path, .. } if path.ends_with(name)), "{error}");
+            assert!(matches!(&error.labels[0].span, Span::File(of) if of.path.ends_with(name)), "{error}");
             assert!(!error.help.is_empty() && cache.find("toy").is_err() && cache.list().unwrap()[0].model.is_err());
             make(&cache, |_| Ok(())).unwrap();
             CachedModel::open(&folder).unwrap();

@@ -573,7 +573,7 @@ mod tests {
     #[test]
     fn lies_are_named() {
         let field = |bytes: &[u8]| match open(bytes).unwrap_err().labels.remove(0).span {
-            Span::File { field, .. } => field.to_string(),
+            Span::File(of) => of.field.to_string(),
             other => panic!("{other:?}"),
         };
         let mut bytes = toy().bytes();

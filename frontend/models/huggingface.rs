@@ -487,8 +487,8 @@ mod tests {
         let import = |files: &[(&str, Vec<u8>)]| {
             let error = write(&scratch.0.join("toy"), files).import(&cache, "toy", &mut |_| {}).unwrap_err();
             let field = match error.labels.first().map(|label| &label.span) {
-                Some(Span::File { path, field }) => {
-                    format!("{} {}", path.rsplit('/').next().unwrap(), field)
+                Some(Span::File(of)) => {
+                    format!("{} {}", of.path.rsplit('/').next().unwrap(), of.field)
                 }
                 other => panic!("{other:?}"),
             };

@@ -559,7 +559,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_named() {
         let field = |builder: Builder| match write(&builder).unwrap_err().labels.remove(0).span {
-            Span::File { field, .. } => field.to_string(),
+            Span::File(of) => of.field.to_string(),
             other => panic!("{other:?}"),
         };
         assert_eq!(field(Builder::default()), "tokenizer.ggml.model");

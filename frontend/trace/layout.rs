@@ -312,7 +312,7 @@ impl Session {
     /// A list that is empty at first, of values of a type. Symbols in it stand for any size.
     #[track_caller]
     pub fn list_of(&self, ty: Type) -> Value {
-        self.compute(Op::List { of: Some(ty) }, vec![])
+        self.compute(Op::List { of: Some(Box::new(ty)) }, vec![])
     }
 
     /// A text with a value for each `{}` of the template, to be logged or saved.

@@ -145,40 +145,43 @@ pub enum Literal {
     Str(Name),
 }
 
-/// A tensor as a value that can be compared, ordered and hashed.
+/// A tensor as a value that can be compared, ordered and hashed. Clones share it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TensorLiteral {
+pub struct TensorLiteral(Arc<Elements>);
+
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Elements {
     dtype: DType,
     shape: Sizes,
     /// Little-endian, row-major.
-    bytes: Arc<[u8]>,
+    bytes: Vec<u8>,
 }
 
 impl TensorLiteral {
     /// The element type.
     pub fn dtype(&self) -> DType {
-        self.dtype
+        self.0.dtype
     }
 
     /// The sizes of the dimensions.
     pub fn shape(&self) -> &[usize] {
-        &self.shape
+        &self.0.shape
     }
 
     /// The type of the tensor.
     pub fn ty(&self) -> TensorType {
-        TensorType { dtype: self.dtype, shape: known_shape(&self.shape) }
+        TensorType { dtype: self.0.dtype, shape: known_shape(&self.0.shape) }
     }
 
     /// The elements: little-endian, row-major.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.0.bytes
     }
 
     /// The tensor itself.
     pub fn to_tensor(&self) -> Tensor {
         // The bytes came from a tensor of this type and shape, so they fit it.
-        Tensor::from_le_bytes(self.dtype, &self.shape, &self.bytes).unwrap_or_else(|| Tensor::new([0], Vec::<f32>::new()))
+        Tensor::from_le_bytes(self.0.dtype, &self.0.shape, &self.0.bytes).unwrap_or_else(|| Tensor::new([0], Vec::<f32>::new()))
     }
 }
 
@@ -190,7 +193,8 @@ impl fmt::Debug for TensorLiteral {
 
 impl From<&Tensor> for Literal {
     fn from(tensor: &Tensor) -> Literal {
-        Literal::Tensor(TensorLiteral { dtype: tensor.dtype(), shape: tensor.shape().into(), bytes: tensor.to_le_bytes().into() })
+        let elements = Elements { dtype: tensor.dtype(), shape: tensor.shape().into(), bytes: tensor.to_le_bytes() };
+        Literal::Tensor(TensorLiteral(Arc::new(elements)))
     }
 }
 
@@ -229,10 +233,20 @@ attr_values! {
     bool => Bool, Bool;
     Name => Name, Name;
     DType => DType, DType;
-    Type => Type, Type;
     Literal => Literal, Literal;
     Body => Body, Body;
     Reduction => Reduction, Reduction;
+}
+
+/// Types are large, and few operations have one.
+impl AttrValue for Box<Type> {
+    const KIND: AttrKind = AttrKind::Type;
+    fn to_attr(&self) -> Attr {
+        Attr::Type(Type::clone(self))
+    }
+    fn from_attr(attr: Attr) -> Option<Box<Type>> {
+        if let Attr::Type(ty) = attr { Some(Box::new(ty)) } else { None }
+    }
 }
 
 impl AttrValue for Float {
@@ -265,7 +279,7 @@ optional_attr_values! {
     i64 => OptionalInt;
     Float => OptionalFloat;
     DType => OptionalDType;
-    Type => OptionalType;
+    Box<Type> => OptionalType;
 }
 
 impl AttrValue for Vec<i64> {

@@ -35,12 +35,16 @@ pub enum Span {
     /// A line of a Rust program that used the tracing API.
     Code(&'static Location<'static>),
     /// A field of a file that is not the program: a model file, the cache.
-    File {
-        /// The file.
-        path: Arc<str>,
-        /// The field, tensor or offset inside it; empty when the file as a whole is meant.
-        field: Arc<str>,
-    },
+    File(Arc<FileField>),
+}
+
+/// A field of a file.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FileField {
+    /// The file.
+    pub path: Arc<str>,
+    /// The field, tensor or offset inside it; empty when the file as a whole is meant.
+    pub field: Arc<str>,
 }
 
 impl Span {
@@ -52,7 +56,7 @@ impl Span {
 
     /// A field of a file that is not the program.
     pub fn file(path: &std::path::Path, field: impl Into<Arc<str>>) -> Span {
-        Span::File { path: path.display().to_string().into(), field: field.into() }
+        Span::File(Arc::new(FileField { path: path.display().to_string().into(), field: field.into() }))
     }
 }
 
@@ -168,7 +172,8 @@ impl Diagnostic {
                     let origin = Origin::path(place.file()).line(place.line() as usize).char_column(place.column() as usize);
                     group = group.element(origin);
                 }
-                Span::File { path, field } => {
+                Span::File(of) => {
+                    let FileField { path, field } = &**of;
                     let origin = if field.is_empty() { path.to_string() } else { format!("{path}: {field}") };
                     group = group.element(Origin::path(origin));
                 }
@@ -192,8 +197,8 @@ impl fmt::Display for Diagnostic {
         write!(out, "{}: {}", self.code.name(), self.message)?;
         match self.labels.first().map(|label| &label.span) {
             Some(Span::Code(place)) => write!(out, " (at {place})"),
-            Some(Span::File { path, field }) if field.is_empty() => write!(out, " (in {path})"),
-            Some(Span::File { path, field }) => write!(out, " (in {path}: {field})"),
+            Some(Span::File(of)) if of.field.is_empty() => write!(out, " (in {})", of.path),
+            Some(Span::File(of)) => write!(out, " (in {}: {})", of.path, of.field),
             Some(Span::Text { .. } | Span::None) | None => Ok(()),
         }?;
         self.help.iter().try_for_each(|text| write!(out, "; {text}"))

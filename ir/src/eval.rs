@@ -422,7 +422,7 @@ fn evaluate(op: &Op, operands: &[&Value]) -> Result<Value, EvalError> {
             return part.cloned().ok_or_else(|| EvalError::new(format!("there is no part {index} in a tuple of {}", parts.len())));
         }
 
-        Op::List { of } => return list::list(of.as_ref(), operands),
+        Op::List { of } => return list::list(of.as_deref(), operands),
         Op::Append {} => return list::append(operands[0], operands[1], operands.get(2).copied()),
         Op::Join {} => return list::join(operands[0], operands[1]),
         Op::Item { index } => return list::item(operands[0], *index, operands.get(1).copied()),

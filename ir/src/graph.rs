@@ -222,7 +222,7 @@ impl Body {
     /// The parameters with the types that they declare; the first is the number of the iteration.
     pub fn params(&self) -> impl Iterator<Item = (NodeId, Option<&Type>)> {
         self.graph.nodes().map_while(|(id, node)| match &node.op {
-            Op::Param { index, ty } if usize::try_from(*index) == Ok(id.index()) => Some((id, ty.as_ref())),
+            Op::Param { index, ty } if usize::try_from(*index) == Ok(id.index()) => Some((id, ty.as_deref())),
             _ => None,
         })
     }

@@ -65,7 +65,7 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
             spec.apply_type(module, tensor(0)?)?
         }
 
-        Op::Call { returns, .. } => returns.clone(),
+        Op::Call { returns, .. } => Type::clone(returns),
         // What stands around or inside them says which type they have: the verifier knows it.
         Op::Loop { .. } => return Err(Diagnostic::error(Code::E3007, "the type of a loop is that of its body's results")),
         Op::Param { .. } => return Err(loops::misplaced_parameter()),
@@ -424,7 +424,7 @@ pub fn infer(op: &Op, operands: &[&Type], models: &Models) -> Result<Type, Diagn
             other => return Err(wrong_kind(op, 0, "a tuple", other)),
         },
 
-        Op::List { of } => list::list(op, of.as_ref(), operands)?,
+        Op::List { of } => list::list(op, of.as_deref(), operands)?,
         Op::Append {} => list::append(op, operands)?,
         Op::Join {} => list::join(op, operands)?,
         Op::Item { index } => list::item(op, *index, operands)?,
@@ -487,7 +487,7 @@ fn hook_type(forward: &ForwardType, hook: &str, models: &Models) -> Result<Tenso
     let mut seen = false;
     let shape = ty.shape.iter().map(|dim| {
         let keys = seen;
-        seen |= dim.symbols().iter().any(|symbol| &**symbol == "T");
+        seen |= dim.mentions("T");
         dim.substitute(&|symbol| match symbol {
             "B" => Some(forward.batch.clone()),
             "T" if keys => Some(forward.length()),

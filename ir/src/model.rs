@@ -18,6 +18,8 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
+use hashbrown::HashMap;
+
 use crate::{
     code::Code,
     diagnostic::Diagnostic,
@@ -132,9 +134,11 @@ pub struct ModelSpec {
     graph: Graph,
     types: Vec<Type>,
     hooks: Vec<Hook>,
-    hook_ids: BTreeMap<Name, HookId>,
+    hook_ids: HashMap<Name, HookId>,
     modules: BTreeMap<Name, Module>,
     stages: Vec<Stage>,
+    /// Whether all attention is causal: asked for each stage of each lane, so it is not looked for each time.
+    causal: bool,
     weights: Vec<WeightDecl>,
     output: NodeId,
     /// For each node, the node whose value it has: hooks have that of their operand.
@@ -259,10 +263,7 @@ impl ModelSpec {
 
     /// Whether a value at a position depends on that position and earlier ones only.
     pub fn causal(&self) -> bool {
-        self.stages.iter().all(|stage| match &stage.kind {
-            StageKind::Positionwise => true,
-            StageKind::Attention(attention) => attention.shape.causal,
-        })
+        self.causal
     }
 
     /// The hook of this name, if there is one.

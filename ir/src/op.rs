@@ -72,14 +72,14 @@ ops! {
         /// The name under which the user registered it.
         name: Name,
         /// The type of what it returns.
-        returns: Type = Type::Opaque,
+        returns: Box<Type> = Box::new(Type::Opaque),
     }
     /// A parameter of the body of a loop.
     Param = "param" (Exactly(0), Body) {
         /// Which one: 0 is the number of the iteration, then come the operands of the loop.
         index: i64,
         /// Its type, where that is more general than the type of the operand: symbols stand for sizes that change.
-        ty: Option<Type> = None,
+        ty: Option<Box<Type>> = None,
     }
     /// The result of an entry of the effect list.
     EffectResult = "effect_result" (Exactly(0), Program) {
@@ -809,7 +809,7 @@ ops! {
     /// Any number of values of one type.
     List = "list" (AtLeast(0), Anywhere) {
         /// The type of the values; none is that of the first. Symbols in it stand for any size, in each value another.
-        of: Option<Type> = None,
+        of: Option<Box<Type>> = None,
     }
     /// The list with one more value: `append(list, x)`; with a third operand, one bool, only where that holds.
     Append = "append" (Between(2, 3), Anywhere) {}

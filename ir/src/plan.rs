@@ -117,9 +117,9 @@ pub struct Write {
 
 impl Write {
     /// The values of the program that are needed for it.
-    pub fn operands(&self) -> Vec<NodeId> {
+    pub fn operands(&self) -> SmallVec<[NodeId; 2]> {
         match &self.edit {
-            None => vec![self.value],
+            None => smallvec![self.value],
             Some(Edit::Affine(edit)) => edit.given().collect(),
             Some(Edit::Chain(chain)) => chain.given.iter().filter_map(|given| given.value).collect(),
         }
@@ -334,9 +334,9 @@ pub struct Joined {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
     /// Run a stage.
-    Stage(StageStep),
+    Stage(Box<StageStep>),
     /// Put a value of the program together.
-    Join(Joined),
+    Join(Box<Joined>),
     /// Keep what a loop needs of a forward.
     Keep(Kept),
     /// Evaluate an operation on the host, or run a loop.

@@ -119,6 +119,7 @@ mod call;
 mod effect;
 mod lex;
 mod literal;
+mod names;
 mod parse;
 mod print;
 mod shape;

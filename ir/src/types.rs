@@ -265,6 +265,14 @@ impl Dim {
         self.terms().into_iter().map(|term| (term.factor, term.symbols)).collect()
     }
 
+    /// Whether a symbol occurs in the size.
+    pub(crate) fn mentions(&self, name: &str) -> bool {
+        match &self.0 {
+            Repr::Known(_) => false,
+            Repr::Sum(terms) => terms.iter().any(|term| term.symbols.iter().any(|symbol| &**symbol == name)),
+        }
+    }
+
     /// The symbols that occur in the size.
     pub fn symbols(&self) -> Vec<Name> {
         let mut names: Vec<Name> = self.terms().into_iter().flat_map(|term| term.symbols).collect();
@@ -470,12 +478,12 @@ impl Type {
     }
 
     /// The sizes that occur in the type, but for those of lists.
-    pub fn dims(&self) -> Vec<&Dim> {
+    pub fn dims(&self) -> SmallVec<[&Dim; 4]> {
         match self {
             Type::Tensor(tensor) => tensor.shape.iter().collect(),
             Type::Tuple(parts) => parts.iter().flat_map(Type::dims).collect(),
-            Type::Forward(forward) => vec![&forward.batch, &forward.tokens, &forward.past],
-            Type::List(_) | Type::Str | Type::Opaque => vec![],
+            Type::Forward(forward) => SmallVec::from_iter([&forward.batch, &forward.tokens, &forward.past]),
+            Type::List(_) | Type::Str | Type::Opaque => SmallVec::new(),
         }
     }
 

@@ -26,7 +26,10 @@
 //! Operands come before users by construction of [`Graph`], and the parameters of a body before all else by that of
 //! [`Body`], so there are no cycles to look for.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use crate::{
     attr::Literal,
@@ -292,7 +295,9 @@ impl Checker {
         types: &mut Found,
     ) -> Result<Option<Type>, Diagnostic> {
         let node = graph.node(id);
-        let Some(operands) = types.all(&node.operands) else { return Ok(None) };
+        if node.operands.iter().any(|operand| types.nodes[operand.index()].is_none()) {
+            return Ok(None);
+        }
         match &node.op {
             Op::Forward { model } | Op::Apply { model, .. } if self.missing.contains(model) => Ok(None),
             Op::Param { index, .. } => params.map_or_else(|| Err(loops::misplaced_parameter()), |params| params.ty(*index)).map(Some),
@@ -301,8 +306,14 @@ impl Checker {
                 Err(Diagnostic::error(Code::E3008, "the body of this loop has effects, so the loop has a place among the effects")
                     .help("write `do loop(…)`"))
             }
-            Op::Loop { trip, body } => self.a_loop(LoopId::Node(id), (*trip, false), body, &operands, params, types),
-            op => self.operation(graph, id, op, &operands.iter().collect::<Vec<_>>(), params).map(Some),
+            Op::Loop { trip, body } => {
+                let Some(operands) = types.all(&node.operands) else { return Ok(None) };
+                self.a_loop(LoopId::Node(id), (*trip, false), body, &operands, params, types)
+            }
+            op => {
+                let operands: SmallVec<[&Type; 4]> = node.operands.iter().filter_map(|id| types.nodes[id.index()].as_ref()).collect();
+                self.operation(graph, id, op, &operands, params).map(Some)
+            }
         }
     }
 

@@ -95,7 +95,7 @@ fn rewritten(graph: &Graph, dice: &mut Dice, renamed: &dyn Fn(&Name) -> Name) ->
         let op = match &node.op {
             Op::Forward { model } => Op::Forward { model: renamed(model) },
             Op::Apply { model, module } => Op::Apply { model: renamed(model), module: module.clone() },
-            Op::Param { index, ty } => Op::Param { index: *index, ty: ty.as_ref().map(|ty| renamed_type(ty, renamed)) },
+            Op::Param { index, ty } => Op::Param { index: *index, ty: ty.as_ref().map(|ty| Box::new(renamed_type(ty, renamed))) },
             Op::Loop { trip, body } => Op::Loop { trip: *trip, body: rewritten_body(body, dice, renamed) },
             op => op.clone(),
         };

@@ -202,7 +202,7 @@ fn shared_bodies_count_each_time() {
 fn many_long_loops_are_checked() {
     let mut graph = Graph::new("");
     graph.add(Op::Param { index: 0, ty: None }, [], Span::None);
-    let ty = Some(Type::tensor(DType::I64, [Dim::symbol("N")]));
+    let ty = Some(Box::new(Type::tensor(DType::I64, [Dim::symbol("N")])));
     let x = graph.add(Op::Param { index: 1, ty }, [], Span::None);
     let one = graph.add(Op::Const { value: (&Tensor::new([1], vec![1i64])).into() }, [], Span::None);
     let longer = graph.add(Op::Cat { dim: 0 }, [x, one], Span::None);

@@ -5,11 +5,9 @@
 //! rewrites costs what its steps cost, however deep the program is: nothing here recurses over it. Two bounds keep odd programs
 //! linear: [`MOST_REWRITES`] of one value, and [`DEEPEST`] rules inside rules; beyond them a value stays as it is.
 
-use std::{
-    collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
-    rc::Rc,
-};
+use std::{hash::BuildHasher, rc::Rc, sync::Arc};
+
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use irc_ir::{
     attr::Literal,
@@ -25,6 +23,7 @@ use smallvec::SmallVec;
 
 use crate::{
     canonical::{EQUAL_VALUES, Entry, entries},
+    maps::NodeMap,
     rule::Rewriting,
     values::ForwardValue,
 };
@@ -81,11 +80,13 @@ pub(crate) struct Builder<'a, 'o> {
     pub(crate) work: &'a mut Rewriting<'o>,
     graph: Graph,
     types: Vec<Type>,
-    /// By hash, the nodes that have it.
-    known: HashMap<u64, SmallVec<[NodeId; 1]>>,
+    /// The nodes, by their operations and operands.
+    known: HashTable<NodeId>,
+    hasher: DefaultHashBuilder,
     /// What forwards are, by the node that stands for them.
-    forwards: HashMap<NodeId, ForwardValue>,
-    hooks: HashMap<Name, HashMap<Name, HookId>>,
+    forwards: NodeMap<ForwardValue>,
+    /// The hook that was asked for last: rules ask for the same one again and again.
+    last_hook: Option<(Name, Name, HookId)>,
     shown: Shown,
     /// The rules that are allowed while there is fuel, or of which the user is told, by the operation at which they are tried.
     rules: Vec<Vec<&'static Entry>>,
@@ -106,10 +107,11 @@ impl<'a, 'o> Builder<'a, 'o> {
             models,
             work,
             types: Vec::with_capacity(graph.len()),
-            known: HashMap::with_capacity(graph.len()),
+            known: HashTable::with_capacity(graph.len()),
+            hasher: DefaultHashBuilder::default(),
             graph: new,
-            forwards: HashMap::new(),
-            hooks: HashMap::new(),
+            forwards: NodeMap::new(graph.len()),
+            last_hook: None,
             shown: HashMap::new(),
             rules,
             span: Span::None,
@@ -157,7 +159,7 @@ impl<'a, 'o> Builder<'a, 'o> {
 
     /// What a forward is made of.
     pub(crate) fn forward(&self, id: NodeId) -> Option<&ForwardValue> {
-        self.forwards.get(&id)
+        self.forwards.get(id)
     }
 
     /// The model of a forward.
@@ -169,12 +171,14 @@ impl<'a, 'o> Builder<'a, 'o> {
     /// A hook of the model of a forward, by its name.
     pub(crate) fn hook(&mut self, forward: NodeId, name: &Name) -> Option<HookId> {
         let Type::Forward(ty) = &self.types[forward.index()] else { return None };
-        if let Some(hook) = self.hooks.get(&ty.model).and_then(|hooks| hooks.get(name)) {
-            return Some(*hook);
+        match &self.last_hook {
+            Some((model, last, hook)) if Arc::ptr_eq(last, name) && *model == ty.model => Some(*hook),
+            _ => {
+                let hook = self.models.get(&ty.model)?.find_hook(name)?;
+                self.last_hook = Some((ty.model.clone(), name.clone(), hook));
+                Some(hook)
+            }
         }
-        let hook = self.models.get(&ty.model)?.find_hook(name)?;
-        self.hooks.entry(ty.model.clone()).or_default().insert(name.clone(), hook);
-        Some(hook)
     }
 
     /// The forward without the writes that do not show at a hook.
@@ -182,15 +186,15 @@ impl<'a, 'o> Builder<'a, 'o> {
         let models = self.models;
         let Type::Forward(ty) = &self.types[forward.base] else { return None };
         let spec = models.get(&ty.model)?;
-        forward.writes.retain(|&written, _| spec.reaches(written, hook));
+        forward.writes.retain(|written| spec.reaches(written, hook));
         if forward.writes.len() > 1 {
-            let key = (ty.model.clone(), hook, forward.writes.keys().copied().collect());
+            let key = (ty.model.clone(), hook, forward.writes.hooks().collect());
             let shown = self.shown.entry(key).or_insert_with(|| {
                 let mut visible = forward.clone();
                 visible.keep_visible(spec, hook);
-                visible.writes.into_keys().collect()
+                visible.writes.hooks().collect()
             });
-            forward.writes.retain(|written, _| shown.contains(written));
+            forward.writes.retain(|written| shown.contains(&written));
         }
         Some(forward)
     }
@@ -201,9 +205,9 @@ impl<'a, 'o> Builder<'a, 'o> {
         let (_, spec) = self.model_of(base)?;
         let ty = self.ty(base).clone();
         let mut node = base;
-        for (hook, value) in &forward.writes {
-            let name = spec.hook_info(*hook).name.clone();
-            node = self.intern(Op::Write { hook: name }, Operands::from_slice(&[node, *value]), ty.clone());
+        for (hook, value) in forward.writes.iter() {
+            let name = spec.hook_info(hook).name.clone();
+            node = self.intern(Op::Write { hook: name }, Operands::from_slice(&[node, value]), ty.clone());
         }
         Some(node)
     }
@@ -286,24 +290,23 @@ impl<'a, 'o> Builder<'a, 'o> {
 
     /// The node of an operation: the one that there is, or a new one. No other rule is applied.
     pub(crate) fn intern(&mut self, op: Op, operands: Operands, ty: Type) -> NodeId {
-        let mut hasher = DefaultHasher::new();
-        (&op, &operands).hash(&mut hasher);
-        let hash = hasher.finish();
+        let (graph, types, hasher) = (&self.graph, &self.types, &self.hasher);
+        let hash = hasher.hash_one((&op, &operands));
+        let same = |id: &NodeId| {
+            let node = graph.node(*id);
+            node.op == op && node.operands == operands && types[id.index()] == ty
+        };
         if self.work.allows(&EQUAL_VALUES)
-            && let Some(same) = self.known.get(&hash)
+            && let Some(&id) = self.known.find(hash, same)
         {
-            let equal = |id: &&NodeId| {
-                let node = self.graph.node(**id);
-                node.op == op && node.operands == operands && self.types[id.index()] == ty
-            };
-            if let Some(&id) = same.iter().find(equal) {
-                self.work.fired(&EQUAL_VALUES, &self.span);
-                return id;
-            }
+            self.work.fired(&EQUAL_VALUES, &self.span);
+            return id;
         }
-        let id = self.graph.add(op, operands, self.span.clone());
+        let id = NodeId::new(graph.len());
+        self.graph.add(op, operands, self.span.clone());
         self.types.push(ty);
-        self.known.entry(hash).or_default().push(id);
+        let (graph, hasher) = (&self.graph, &self.hasher);
+        self.known.insert_unique(hash, id, |id| hasher.hash_one((&graph.node(*id).op, &graph.node(*id).operands)));
         self.note_forward(id);
         id
     }
@@ -317,7 +320,7 @@ impl<'a, 'o> Builder<'a, 'o> {
         let forward = match &self.graph.node(id).op {
             Op::Write { hook } => {
                 let (name, operands) = (hook.clone(), self.graph.node(id).operands.clone());
-                match (self.hook(operands[0], &name), self.forwards.get(&operands[0])) {
+                match (self.hook(operands[0], &name), self.forwards.get(operands[0])) {
                     (Some(hook), Some(before)) => {
                         let mut forward = before.clone();
                         forward.writes.insert(hook, operands[1]);

@@ -10,8 +10,7 @@
 //! All operations work on tensors of the shape of x: an element that an update leaves alone is computed all the same, and then not
 //! selected. Values of the program come in the place and in the type in which they meet x.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use irc_ir::{
     graph::NodeId,
     infer::{Models, infer},
@@ -81,7 +80,7 @@ impl Walk<'_> {
     /// What `node` is of the part of x that `parts` cut out, or nothing if it does not depend on x in this way.
     fn made(&mut self, node: NodeId, parts: &mut Vec<Part>) -> Option<ChainOperand> {
         let node = self.values.of[node.index()];
-        if self.values.hooks.get(&node).is_some_and(|value| value.is(self.spec, self.own)) {
+        if self.values.hooks.get(node).is_some_and(|value| value.is(self.spec, self.own)) {
             return parts.is_empty().then_some(ChainOperand::Own);
         }
         let key = (node, parts.clone());

@@ -11,7 +11,7 @@
 //! Bit by bit it is what the operations give one after the other: x * 1 and x + -0 are x, and no sum or product is reordered.
 //! Only where two values meet that are not numbers, which of them comes out is up to the processor's instructions.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use irc_ir::{
     graph::NodeId,
@@ -43,7 +43,7 @@ struct Made {
 /// would show there without that write. With `chains`, a chain of operations is one.
 pub(crate) fn edit(program: &Verified, values: &Values, forward: &ForwardValue, hook: HookId, chains: bool) -> Option<Edit> {
     let spec = &program.models()[&values.bases[forward.base].model];
-    let value = *forward.writes.get(&hook)?;
+    let value = forward.writes.get(hook)?;
     let info = spec.hook_info(hook);
     let stage = &spec.stages()[info.stage];
     let source = spec.source(info.node);
@@ -54,7 +54,7 @@ pub(crate) fn edit(program: &Verified, values: &Values, forward: &ForwardValue, 
         return None;
     }
     let mut own = forward.clone();
-    own.writes.remove(&hook);
+    own.writes.remove(hook);
     own.keep_visible(spec, hook);
     let own = HookValue { forward: own, hook };
     let affine = affine(program, values, spec, &own, value);
@@ -109,7 +109,7 @@ impl Walk<'_> {
     /// What `node` is of the part of x that `parts` cut out, or nothing if it is something else.
     fn made(&mut self, node: NodeId, parts: &mut Vec<Part>) -> Option<Made> {
         let node = self.values.of[node.index()];
-        if self.values.hooks.get(&node).is_some_and(|value| value.is(self.spec, self.own)) {
+        if self.values.hooks.get(node).is_some_and(|value| value.is(self.spec, self.own)) {
             return parts.is_empty().then_some(Made { by: Operand::Own, scaled: false, added: false, replaced: false });
         }
         let key = (node, parts.clone());

@@ -24,7 +24,7 @@ mod saturate;
 
 pub(crate) use cost::is_elementwise;
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use irc_ir::{
     graph::{Body, Effect, EffectKind, Graph, NodeId},

@@ -10,6 +10,7 @@ mod edits;
 pub mod egraph;
 pub mod explain;
 pub mod lint;
+mod maps;
 mod operations;
 pub mod optimize;
 pub mod reduce;

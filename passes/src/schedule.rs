@@ -33,6 +33,8 @@ use irc_ir::{
     verify::{Types, Verified},
 };
 
+use smallvec::SmallVec;
+
 use crate::values::number;
 use demand::Demand;
 use lanes::Lanes;
@@ -163,7 +165,7 @@ pub fn schedule_body(program: &Verified, results: &[Keep], target: &Target) -> R
             *result = Some(value);
         }
     }
-    let stages_run = demand.tasks.iter().filter(|task| task.needs.computes).count();
+    let stages_run = (0..demand.tasks.len()).filter(|task| demand.needs(*task).computes).count();
     let Passes { forwards, stages: stages_whole, token_stages: token_stages_whole } = passes(program, &live);
     let token_stages = demand.token_stages();
     let identities = demand.identities();
@@ -179,8 +181,8 @@ pub fn schedule_body(program: &Verified, results: &[Keep], target: &Target) -> R
 pub fn scheduled_sizes(body: &Graph, types: &Types) -> BTreeSet<Name> {
     let mut sizes = BTreeSet::new();
     for (id, node) in body.nodes() {
-        let dims: Vec<&Dim> = match (&types.nodes[id.index()], &node.op) {
-            (Type::Forward(ForwardType { batch, tokens, .. }), _) => vec![batch, tokens],
+        let dims: SmallVec<[&Dim; 4]> = match (&types.nodes[id.index()], &node.op) {
+            (Type::Forward(ForwardType { batch, tokens, .. }), _) => SmallVec::from_iter([batch, tokens]),
             (_, Op::Apply { .. }) => types.nodes[node.operands[0].index()].dims(),
             _ => continue,
         };

@@ -9,12 +9,9 @@
 //! get i (tuple (x…))     = the i-th x           so that no forward stands in a tuple any more
 //! ```
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    ops::Range,
-    rc::Rc,
-};
+use std::{hash::BuildHasher, ops::Range, rc::Rc};
 
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use irc_ir::{
     graph::{NodeId, Operands},
     infer::Models,
@@ -23,6 +20,9 @@ use irc_ir::{
     types::{Name, Type},
     verify::Verified,
 };
+use smallvec::SmallVec;
+
+use crate::maps::{NodeMap, Writes};
 
 /// Which forwards share everything but their writes.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -50,7 +50,7 @@ impl Base {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct ForwardValue {
     pub(crate) base: usize,
-    pub(crate) writes: BTreeMap<HookId, NodeId>,
+    pub(crate) writes: Writes,
 }
 
 impl ForwardValue {
@@ -60,11 +60,11 @@ impl ForwardValue {
     }
 
     /// The same; `shown` says which of several writes show, each of which alone would.
-    fn keep_visible_by(&mut self, spec: &ModelSpec, hook: HookId, shown: impl FnOnce(Vec<HookId>) -> Rc<[HookId]>) {
-        self.writes.retain(|&written, _| spec.reaches(written, hook));
+    fn keep_visible_by(&mut self, spec: &ModelSpec, hook: HookId, shown: impl FnOnce(Hooks) -> Rc<[HookId]>) {
+        self.writes.retain(|written| spec.reaches(written, hook));
         if self.writes.len() > 1 {
-            let shown = shown(self.writes.keys().copied().collect());
-            self.writes.retain(|written, _| shown.contains(written));
+            let shown = shown(self.writes.hooks().collect());
+            self.writes.retain(|written| shown.contains(&written));
         }
     }
 }
@@ -90,12 +90,12 @@ pub(crate) struct Values {
     /// For each node, the first node that has the same value.
     pub(crate) of: Vec<NodeId>,
     /// What the values are that come out of forwards, by their first node.
-    pub(crate) hooks: HashMap<NodeId, HookValue>,
+    pub(crate) hooks: NodeMap<HookValue>,
     /// What is a range of positions of one of them.
-    pub(crate) windows: HashMap<NodeId, Window>,
+    pub(crate) windows: NodeMap<Window>,
     pub(crate) bases: Vec<Base>,
     /// What the live forwards are, by their nodes.
-    pub(crate) forwards: HashMap<NodeId, ForwardValue>,
+    pub(crate) forwards: NodeMap<ForwardValue>,
 }
 
 /// Some positions of the value at a hook.
@@ -106,6 +106,9 @@ pub(crate) struct Window {
     pub(crate) positions: Range<usize>,
 }
 
+/// Hooks that are written.
+pub(crate) type Hooks = SmallVec<[HookId; 4]>;
+
 impl Values {
     /// Whether a forward is one that comes from outside, as it is.
     pub(crate) fn comes_from_outside(&self, forward: &ForwardValue) -> bool {
@@ -113,29 +116,29 @@ impl Values {
     }
 }
 
-#[derive(PartialEq, Eq, Hash)]
-enum Key {
-    Op(Op, Operands),
-    Hook(HookValue),
-}
-
 struct Numbering<'a> {
     program: &'a Verified,
     values: Values,
     share: bool,
     base_ids: HashMap<Base, usize>,
-    known: HashMap<Key, NodeId>,
+    /// The first nodes of operations and of values at hooks, which are compared with what they stand for: the graph and the
+    /// values have it.
+    operations: HashTable<NodeId>,
+    reads: HashTable<NodeId>,
+    hasher: DefaultHashBuilder,
     /// Which of several written hooks show at a hook, by the base.
-    shown: HashMap<(usize, HookId, Vec<HookId>), Rc<[HookId]>>,
+    shown: HashMap<(usize, HookId, Hooks), Rc<[HookId]>>,
 }
 
 /// Numbers the live values of a program; the others stand for themselves. Unless they `share`, forwards of the same tokens are
 /// different values.
 pub(crate) fn number(program: &Verified, live: &[bool], share: bool) -> Values {
-    let values = Values { of: vec![], hooks: HashMap::new(), windows: HashMap::new(), bases: vec![], forwards: HashMap::new() };
-    let (base_ids, shown) = Default::default();
-    let known = HashMap::with_capacity(program.graph().len());
-    let mut numbering = Numbering { program, values, share, base_ids, known, shown };
+    let count = program.graph().len();
+    let (hooks, windows, forwards) = (NodeMap::new(count), NodeMap::new(count), NodeMap::new(count));
+    let values = Values { of: Vec::with_capacity(count), hooks, windows, bases: vec![], forwards };
+    let (base_ids, reads, hasher, shown) = Default::default();
+    let operations = HashTable::with_capacity(count);
+    let mut numbering = Numbering { program, values, share, base_ids, operations, reads, hasher, shown };
     for (id, node) in program.graph().nodes() {
         let value = if live[id.index()] { numbering.value_of(id, &node.op, &node.operands) } else { id };
         numbering.values.of.push(value);
@@ -152,15 +155,15 @@ impl Numbering<'_> {
         let operands: Operands = operands.iter().map(|operand| self.values.of[operand.index()]).collect();
         match op {
             Op::Forward { .. } => self.forward(id, Some(operands[0]), None),
-            Op::Extend {} => self.forward(id, Some(operands[1]), Some(Box::new(self.values.forwards[&operands[0]].clone()))),
+            Op::Extend {} => self.forward(id, Some(operands[1]), Some(Box::new(self.values.forwards[operands[0]].clone()))),
             Op::Write { hook } => {
-                let mut forward = self.values.forwards[&operands[0]].clone();
+                let mut forward = self.values.forwards[operands[0]].clone();
                 forward.writes.insert(self.hook(&forward, hook), operands[1]);
                 self.values.forwards.insert(id, forward);
                 id
             }
             Op::Read { hook } => {
-                let forward = self.values.forwards[&operands[0]].clone();
+                let forward = self.values.forwards[operands[0]].clone();
                 let hook = self.hook(&forward, hook);
                 self.read(id, forward, hook)
             }
@@ -169,7 +172,7 @@ impl Numbering<'_> {
                 let Ok(module) = spec.module(module) else { return id };
                 let base = self.applied_base(model, &spec, module.input, self.program.ty(operands[0]));
                 let base = self.base(base);
-                self.read(id, ForwardValue { base, writes: BTreeMap::from([(module.input, operands[0])]) }, module.output)
+                self.read(id, ForwardValue { base, writes: Writes::one(module.input, operands[0]) }, module.output)
             }
             Op::Get { index } => {
                 let whole = self.program.graph().node(operands[0]);
@@ -179,25 +182,40 @@ impl Numbering<'_> {
                 };
                 match part {
                     Some(part) => self.values.of[part.index()],
-                    None => self.first(id, op, operands),
+                    None => self.first(id, op, &operands),
                 }
             }
-            Op::Param { .. } | Op::EffectResult { .. } => self.first(id, op, operands),
+            Op::Param { .. } | Op::EffectResult { .. } => self.first(id, op, &operands),
             Op::Slice { .. } | Op::Index { .. } => {
                 let window = self.window(op, operands[0]);
-                let first = *self.known.entry(Key::Op(op.clone(), operands)).or_insert(id);
-                if let Some(window) = window {
-                    self.values.windows.entry(first).or_insert(window);
+                let first = self.operation(id, op, &operands);
+                if let Some(window) = window.filter(|_| !self.values.windows.contains(first)) {
+                    self.values.windows.insert(first, window);
                 }
                 first
             }
-            _ => *self.known.entry(Key::Op(op.clone(), operands)).or_insert(id),
+            _ => self.operation(id, op, &operands),
         }
     }
 
+    /// The first node of an operation on values.
+    fn operation(&mut self, id: NodeId, op: &Op, operands: &Operands) -> NodeId {
+        let (graph, of, hasher) = (self.program.graph(), &self.values.of, &self.hasher);
+        let value = |operand: &NodeId| of[operand.index()];
+        let same = |other: &NodeId| {
+            let other = graph.node(*other);
+            other.op == *op && other.operands.len() == operands.len() && other.operands.iter().map(value).eq(operands.iter().copied())
+        };
+        let hash = |id: &NodeId| {
+            let node = graph.node(*id);
+            hasher.hash_one((&node.op, node.operands.iter().map(value).collect::<Operands>()))
+        };
+        *self.operations.entry(hasher.hash_one((op, operands)), same, hash).or_insert(id).get()
+    }
+
     /// The first node of the same operation on the same operands; a forward among them comes from outside.
-    fn first(&mut self, id: NodeId, op: &Op, operands: Operands) -> NodeId {
-        let first = *self.known.entry(Key::Op(op.clone(), operands)).or_insert(id);
+    fn first(&mut self, id: NodeId, op: &Op, operands: &Operands) -> NodeId {
+        let first = self.operation(id, op, operands);
         if first == id && matches!(self.program.ty(id), Type::Forward(_)) {
             self.forward(id, None, None);
         }
@@ -210,7 +228,7 @@ impl Numbering<'_> {
         let sizes = [&ty.batch, &ty.tokens].map(|size| size.as_usize().unwrap_or(0));
         let (apart, given) = ((!self.share).then_some(id), tokens.is_none().then_some(id));
         let base = self.base(Base { apart, past, given, ..Base::new(&ty.model, tokens, sizes) });
-        self.values.forwards.insert(id, ForwardValue { base, writes: BTreeMap::new() });
+        self.values.forwards.insert(id, ForwardValue { base, writes: Writes::default() });
         id
     }
 
@@ -229,13 +247,13 @@ impl Numbering<'_> {
         if place(dim, shape.len())? != 1 {
             return None;
         }
-        if let Some(outer) = self.values.windows.get(&of) {
+        if let Some(outer) = self.values.windows.get(of) {
             // An index has taken the dimension away.
             let whole = self.program.ty(outer.of).as_tensor()?.rank() == shape.len();
             let begin = outer.positions.start;
             return whole.then(|| Window { of: outer.of, positions: begin + positions.start..begin + positions.end });
         }
-        let HookValue { forward, hook } = self.values.hooks.get(&of)?;
+        let HookValue { forward, hook } = self.values.hooks.get(of)?;
         let base = &self.values.bases[forward.base];
         let spec = &self.models()[&base.model];
         // The positions of an applied module may be several dimensions, those of scores are two.
@@ -244,7 +262,7 @@ impl Numbering<'_> {
     }
 
     fn read(&mut self, id: NodeId, mut forward: ForwardValue, hook: HookId) -> NodeId {
-        if let Some(&written) = forward.writes.get(&hook) {
+        if let Some(written) = forward.writes.get(hook) {
             return written;
         }
         let spec = self.models()[&self.values.bases[forward.base].model].clone();
@@ -254,8 +272,12 @@ impl Numbering<'_> {
             known.or_insert_with_key(|(_, _, written)| shown_at(&spec, hook, written)).clone()
         });
         let value = HookValue { forward, hook };
-        let first = *self.known.entry(Key::Hook(value.clone())).or_insert(id);
-        self.values.hooks.entry(first).or_insert(value);
+        let (hooks, hasher) = (&self.values.hooks, &self.hasher);
+        let hash = hasher.hash_one(&value);
+        let first = *self.reads.entry(hash, |other| hooks[*other] == value, |id| hasher.hash_one(&hooks[*id])).or_insert(id).get();
+        if first == id {
+            self.values.hooks.insert(id, value);
+        }
         first
     }
 

@@ -132,7 +132,7 @@ fn calls(backend: &dyn Backend, effect: bool, returns: Type, gives: Option<Resul
             graph.effects.push(Effect::new(kind, [], place));
             graph.add(Op::EffectResult { entry: 0 }, [], Span::None)
         }
-        false => graph.add(Op::Call { name: "f".into(), returns }, [], place),
+        false => graph.add(Op::Call { name: "f".into(), returns: Box::new(returns) }, [], place),
     };
     graph.effects.push(Effect::new(EffectKind::Save { name: "it".into() }, [value], Span::None));
     let program = verify(graph, &Models::new()).unwrap_or_else(|errors| panic!("the suite's program is wrong: {errors}"));

@@ -662,7 +662,7 @@ mod tests {
             fs::write(&gguf, bytes).unwrap();
             let error = fetch_into(&cache, "toy", Some(&gguf), &mut |_| {}).unwrap_err();
             match &error.labels[0].span {
-                Span::File { field, .. } => format!("{} {field}", error.code.name()),
+                Span::File(of) => format!("{} {}", error.code.name(), of.field),
                 other => panic!("{other:?}"),
             }
         };

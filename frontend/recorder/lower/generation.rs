@@ -126,7 +126,7 @@ impl Lowering<'_> {
         let new_tokens = Type::tensor(DType::I64, [one, Dim::symbol("N")]);
         let mut param = |ty: Option<Type>| {
             let index = self.frame.graph.len() as i64;
-            self.frame.graph.add(Op::Param { index, ty }, [], span.clone())
+            self.frame.graph.add(Op::Param { index, ty: ty.map(Box::new) }, [], span.clone())
         };
         let [number, so_far, last_token, tokens] = [None, Some(forward_so_far), None, Some(new_tokens)].map(&mut param);
         let params = StepParams {
@@ -208,7 +208,7 @@ impl Lowering<'_> {
     fn first_lists(&mut self, lists: &[Collected], phase: Option<Phase>, span: &Span) -> HashMap<TermId, Place> {
         let mut made = HashMap::new();
         for list in lists {
-            let empty = Op::List { of: Some(list.of.clone()) };
+            let empty = Op::List { of: Some(Box::new(list.of.clone())) };
             let phase = phase.filter(|phase| self.active(list.steps, *phase) == Some(true));
             let node = match (phase, list.when) {
                 (None, _) => self.frame.graph.add(empty, [], span.clone()),
@@ -401,7 +401,7 @@ impl Lowering<'_> {
         let by_text = decoding.stop.as_ref().map(|stop| {
             let text = |text: &Name| Op::Const { value: Literal::Str(text.clone()) };
             let texts: Vec<NodeId> = stop.texts.iter().map(|of| self.frame.graph.add(text(of), [], span.clone())).collect();
-            let op = Op::Call { name: stop.function.clone(), returns: Type::tensor(DType::Bool, []) };
+            let op = Op::Call { name: stop.function.clone(), returns: Box::new(Type::tensor(DType::Bool, [])) };
             self.frame.graph.add(op, [new_tokens].into_iter().chain(texts), span.clone())
         });
         match (by_token, by_text) {

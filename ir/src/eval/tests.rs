@@ -261,7 +261,7 @@ fn number(value: i64) -> Value {
 }
 
 fn list(of: Option<Type>, items: &[&Value]) -> Value {
-    eval(&Op::List { of }, items).unwrap()
+    eval(&Op::List { of: of.map(Box::new) }, items).unwrap()
 }
 
 #[test]

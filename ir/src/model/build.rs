@@ -328,7 +328,7 @@ impl ModelBuilder {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let hook_ids: BTreeMap<Name, HookId> =
+        let hook_ids: HashMap<Name, HookId> =
             self.hooks.iter().enumerate().map(|(at, (name, _))| (name.clone(), HookId(at as u32))).collect();
         if hook_ids.len() != self.hooks.len() {
             let twice = self.hooks.iter().enumerate().find(|(at, (name, _))| hook_ids[name].index() != *at);
@@ -370,6 +370,10 @@ impl ModelBuilder {
             })
             .collect();
         let sources = sources(&self.graph);
+        let causal = stages.iter().all(|stage| match &stage.kind {
+            StageKind::Positionwise => true,
+            StageKind::Attention(attention) => attention.shape.causal,
+        });
         Ok(ModelSpec {
             architecture: self.architecture,
             dtype: self.dtype,
@@ -381,6 +385,7 @@ impl ModelBuilder {
             hook_ids,
             modules,
             stages,
+            causal,
             weights: self.weights,
             output,
             sources,

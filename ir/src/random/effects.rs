@@ -104,7 +104,7 @@ impl Walk<'_> {
     pub(super) fn pure_call(&mut self) {
         let name = self.dice.pick(super::FUNCTIONS[0]);
         if let Some((operands, returns)) = self.arguments(name) {
-            self.place(Op::Call { name: name.into(), returns: returns.clone() }, &operands, returns);
+            self.place(Op::Call { name: name.into(), returns: Box::new(returns.clone()) }, &operands, returns);
         }
     }
 

@@ -158,7 +158,7 @@ impl Walk<'_> {
     fn list(&mut self) {
         let Some(value) = self.value() else { return };
         let of = self.dice.once_in(2).then(|| self.ty(value).clone());
-        let Some(one) = self.add(Op::List { of }, &[value]) else { return };
+        let Some(one) = self.add(Op::List { of: of.map(Box::new) }, &[value]) else { return };
         let appended: Vec<NodeId> = [one, value].into_iter().chain(self.condition_sometimes()).collect();
         // Where a condition decides, `two` may have one value as well.
         let Some(two) = self.add(Op::Append {}, &appended) else { return };

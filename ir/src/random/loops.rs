@@ -87,7 +87,7 @@ impl Walk<'_> {
         let (mut operands, mut carries) = (vec![], vec![]);
         for at in 0..self.dice.between(1, 4) {
             let (operand, declared, carry) = self.carried(trip, &mut inner)?;
-            inner.graph.add(Op::Param { index: at + 1, ty: declared }, [], Span::None);
+            inner.graph.add(Op::Param { index: at + 1, ty: declared.map(Box::new) }, [], Span::None);
             operands.push(operand);
             carries.push(carry);
         }

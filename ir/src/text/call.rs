@@ -1,7 +1,8 @@
 //! Reading operands: uses of values, literals, and calls with their attributes.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::sync::LazyLock;
 
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::{

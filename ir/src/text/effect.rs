@@ -102,7 +102,7 @@ impl Parser<'_> {
         let guard = self.guard()?;
         let Some((op, operands)) = parts else { return Ok(None) };
         let kind = match op {
-            Op::Call { name, returns } => EffectKind::Call { name, returns },
+            Op::Call { name, returns } => EffectKind::Call { name, returns: *returns },
             Op::Loop { trip, body } => EffectKind::Loop { trip, body },
             _ => unreachable!("only these were let through"),
         };

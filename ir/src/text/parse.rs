@@ -3,11 +3,14 @@
 //! A statement with a mistake is left out and its value is known to be bad, so that what uses it is left out silently:
 //! each mistake is reported once.
 
-use std::{borrow::Cow, collections::HashMap, collections::hash_map::Entry};
+use std::borrow::Cow;
+
+use hashbrown::{HashMap, hash_map::Entry};
 
 use super::{
     Parsed,
     lex::{Kind, Lexer, Token, is_digits, unescape},
+    names::{Definition, Names},
 };
 use crate::{
     code::Code,
@@ -35,12 +38,6 @@ pub(super) type Read<T> = Result<T, Reported>;
 /// A node, or nothing where it could not be made because of a mistake reported elsewhere.
 pub(super) type Value = Option<NodeId>;
 
-struct Definition {
-    value: Value,
-    /// Of the name.
-    span: Span,
-}
-
 pub(super) struct Parser<'a> {
     pub(super) text: &'a str,
     /// Stands after `token`.
@@ -54,7 +51,7 @@ pub(super) struct Parser<'a> {
     pub(super) depth: usize,
     diagnostics: Vec<Diagnostic>,
     /// The names of the current graph.
-    values: HashMap<Cow<'a, str>, Definition>,
+    values: Names<'a>,
     /// Names that were used without a definition, and the diagnostic about it.
     undefined: HashMap<Cow<'a, str>, usize>,
     /// How the current body ends, as far as that was read.
@@ -69,7 +66,7 @@ pub(super) struct Parser<'a> {
 /// What a graph is read into, while the body of one of its loops is.
 pub(super) struct Scope<'a> {
     graph: Graph,
-    values: HashMap<Cow<'a, str>, Definition>,
+    values: Names<'a>,
     undefined: HashMap<Cow<'a, str>, usize>,
     ending: Ending,
 }
@@ -98,7 +95,7 @@ pub(super) fn parse(text: &str) -> Parsed {
         graph: Graph::new(""),
         depth: 0,
         diagnostics: vec![],
-        values: HashMap::new(),
+        values: Names::default(),
         undefined: HashMap::new(),
         ending: Ending::default(),
         outer: vec![],
@@ -371,7 +368,7 @@ impl<'a> Parser<'a> {
             diagnostic.message = format!("{} is used above its definition", quote(&format!("%{name}")));
             diagnostic.labels[0].text = "not defined yet".to_owned();
             diagnostic.help.clear();
-            *diagnostic = diagnostic.clone().label(definition.span.clone(), "defined here").help("move the definition above its first use");
+            *diagnostic = diagnostic.clone().label(definition.span(), "defined here").help("move the definition above its first use");
         }
     }
 }
@@ -561,7 +558,7 @@ impl<'a> Parser<'a> {
         if !self.is(b'=') {
             // Maybe it is not meant as a definition: a name that is known stays as it is.
             let span = self.span(token);
-            self.values.entry(name).or_insert(Definition { value: None, span });
+            self.values.define(name, Definition::new(None, &span)).ok();
             return Err(self.unexpected("`=`"));
         }
         self.advance();
@@ -571,7 +568,7 @@ impl<'a> Parser<'a> {
                 let what = self.text_of(start);
                 self.advance();
                 if self.is_operator() {
-                    self.values.entry(name).or_insert(Definition { value: None, span: Span::None });
+                    self.values.define(name, Definition::new(None, &Span::None)).ok();
                     return Err(self.infix());
                 }
                 let second = quote(&format!("%{name}"));
@@ -602,27 +599,21 @@ impl<'a> Parser<'a> {
 
     pub(super) fn define(&mut self, name: Cow<'a, str>, token: Token, value: Value, keep: bool) {
         let span = self.span(token);
-        match self.values.entry(name) {
-            Entry::Vacant(entry) => {
-                if let (Some(id), true) = (value, keep) {
-                    self.graph.set_label(id, &**entry.key());
-                }
-                entry.insert(Definition { value, span });
-            }
-            Entry::Occupied(entry) => {
-                let shown = quote(&format!("%{}", entry.key()));
-                let error = Diagnostic::error(Code::E0003, format!("{shown} is defined twice"))
-                    .label(span, "defined again here")
-                    .label(entry.get().span.clone(), "defined first here")
-                    .help("every value has one definition; give the second one another name");
-                self.report(error);
-            }
+        if let Err(first) = self.values.define(name.clone(), Definition::new(value, &span)) {
+            let shown = quote(&format!("%{name}"));
+            let error = Diagnostic::error(Code::E0003, format!("{shown} is defined twice"))
+                .label(span, "defined again here")
+                .label(first.span(), "defined first here")
+                .help("every value has one definition; give the second one another name");
+            self.report(error);
+        } else if let (Some(id), true) = (value, keep) {
+            self.graph.set_label(id, &*name);
         }
     }
 
     /// Whether there is a value of this name.
     pub(super) fn is_value(&self, name: &str) -> bool {
-        self.values.contains_key(name)
+        self.values.get(name).is_some()
     }
 
     /// The value that a `%name` stands for.
@@ -639,7 +630,7 @@ impl<'a> Parser<'a> {
             let around = self.outer.iter().rev().find_map(|scope| scope.values.get(&name));
             let error = match around {
                 Some(around) => error
-                    .label(around.span.clone(), "this value is outside of the body")
+                    .label(around.span(), "this value is outside of the body")
                     .help(format!("the body of a loop sees its parameters only: make {} an operand of the loop", quote(&shown))),
                 None if names.is_empty() => error,
                 None => error.suggest(&shown, names.iter().map(|name| &**name)),
@@ -657,8 +648,7 @@ impl<'a> Parser<'a> {
         }
         let short = wrong.chars().count() < 3;
         let alike = |name: &str| if short { name.eq_ignore_ascii_case(wrong) } else { name.chars().count() >= 3 && name.len() <= 110 };
-        let mut names: Vec<String> =
-            self.values.keys().filter(|name| !is_digits(name) && alike(name)).map(|name| format!("%{name}")).collect();
+        let mut names: Vec<String> = self.values.words().filter(|name| alike(name)).map(|name| format!("%{name}")).collect();
         names.sort();
         names
     }
@@ -702,7 +692,7 @@ impl<'a> Parser<'a> {
             let ty = if self.eat(b':') { Some(self.ty(0)?) } else { None };
             let index = i64::try_from(self.graph.len()).unwrap_or(i64::MAX);
             let span = self.span_from(token.start);
-            let id = self.graph.add(Op::Param { index, ty }, [], span);
+            let id = self.graph.add(Op::Param { index, ty: ty.map(Box::new) }, [], span);
             self.define(name, token, Some(id), !is_digits(&self.text_of(token)[1..]));
             more = self.separator(b')', open, "the parameters")?;
         }

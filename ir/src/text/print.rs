@@ -346,7 +346,7 @@ impl<'g, 'o> Printer<'g, 'o> {
             }
             EffectKind::Call { name, returns } => {
                 self.out.text.push_str("do ");
-                self.operation(&Op::Call { name: name.clone(), returns: returns.clone() }, &effect.operands);
+                self.operation(&Op::Call { name: name.clone(), returns: Box::new(returns.clone()) }, &effect.operands);
             }
             EffectKind::Loop { trip, body } => {
                 self.out.text.push_str("do ");

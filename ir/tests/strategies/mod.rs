@@ -241,7 +241,7 @@ fn body(depth: usize) -> BoxedStrategy<Body> {
             let mut graph = Graph::new("");
             let count = params.len();
             for (index, (ty, label)) in params.into_iter().enumerate() {
-                let id = graph.add(Op::Param { index: index as i64, ty }, [], Span::None);
+                let id = graph.add(Op::Param { index: index as i64, ty: ty.map(Box::new) }, [], Span::None);
                 label.into_iter().for_each(|label| graph.set_label(id, label));
             }
             parts.retain(|part| part.op.kind() != OpKind::Param);

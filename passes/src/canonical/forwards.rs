@@ -10,6 +10,8 @@ use irc_ir::{
     types::Type,
 };
 
+use smallvec::SmallVec;
+
 use super::Entry;
 use crate::{
     builder::{Builder, Rewrite, Site},
@@ -110,7 +112,7 @@ pub(super) static RULES: &[Entry] = &[
 fn read_of_write(b: &mut Builder<'_, '_>, site: &Site<'_>) -> Option<Rewrite> {
     let Op::Read { hook } = site.op else { return None };
     let hook = b.hook(site.operands[0], hook)?;
-    b.forward(site.operands[0])?.writes.get(&hook).map(|value| Rewrite::Value(*value))
+    b.forward(site.operands[0])?.writes.get(hook).map(Rewrite::Value)
 }
 
 fn read_past_write(b: &mut Builder<'_, '_>, site: &Site<'_>) -> Option<Rewrite> {
@@ -118,7 +120,7 @@ fn read_past_write(b: &mut Builder<'_, '_>, site: &Site<'_>) -> Option<Rewrite> 
     let forward = site.operands[0];
     let at = b.hook(forward, hook)?;
     let value = b.forward(forward)?;
-    if value.writes.is_empty() || value.writes.contains_key(&at) {
+    if value.writes.is_empty() || value.writes.contains(at) {
         return None;
     }
     let (count, value) = (value.writes.len(), value.clone());
@@ -157,7 +159,7 @@ fn read_of_same(b: &mut Builder<'_, '_>, site: &Site<'_>) -> Option<Rewrite> {
     }
     let (_, spec) = b.model_of(forward)?;
     let writes = &b.forward(forward)?.writes;
-    let first = same_value(spec, at, |hook| writes.contains_key(&hook));
+    let first = same_value(spec, at, |hook| writes.contains(hook));
     (first != at).then(|| Rewrite::unary(Op::Read { hook: spec.hook_info(first).name.clone() }, forward))
 }
 
@@ -167,13 +169,13 @@ fn write_of_read(b: &mut Builder<'_, '_>, site: &Site<'_>) -> Option<Rewrite> {
     let Op::Read { hook } = site.op else { return None };
     let forward = site.operands[0];
     let at = b.hook(forward, hook)?;
-    let writes: Vec<(HookId, NodeId)> = b.forward(forward)?.writes.iter().map(|(hook, value)| (*hook, *value)).collect();
+    let writes: SmallVec<[(HookId, NodeId); 2]> = b.forward(forward)?.writes.iter().collect();
     if writes.iter().any(|(hook, _)| *hook == at) {
         return None;
     }
     for (hook, value) in writes {
         let mut without = b.forward(forward)?.clone();
-        without.writes.remove(&hook);
+        without.writes.remove(hook);
         if is_read(b, value, &without, hook) == Some(true) {
             return Some(Rewrite::unary(site.op.clone(), b.forward_node(&without)?));
         }
@@ -189,8 +191,8 @@ fn is_read(b: &mut Builder<'_, '_>, value: NodeId, forward: &ForwardValue, hook:
     let of = b.forward(source)?.clone();
     let known = all_writes_are_known(b, source)?;
     let (_, spec) = b.model_of(source)?;
-    let same = read == hook || known && read == same_value(spec, hook, |hook| forward.writes.contains_key(&hook));
-    let set = [&of, forward].iter().any(|forward| forward.writes.contains_key(&read));
+    let same = read == hook || known && read == same_value(spec, hook, |hook| forward.writes.contains(hook));
+    let set = [&of, forward].iter().any(|forward| forward.writes.contains(read));
     if of.base != forward.base || !same || set {
         return Some(false);
     }
@@ -209,7 +211,7 @@ fn write_order(b: &mut Builder<'_, '_>, site: &Site<'_>) -> Option<Rewrite> {
     let Op::Write { hook } = site.op else { return None };
     let hook = b.hook(site.operands[0], hook)?;
     let before = b.forward(site.operands[0])?;
-    if before.writes.contains_key(&hook) || before.writes.keys().next_back().is_none_or(|last| *last < hook) {
+    if before.writes.contains(hook) || before.writes.hooks().next_back().is_none_or(|last| last < hook) {
         return None;
     }
     let mut forward = before.clone();
@@ -234,9 +236,9 @@ fn apply_to_own_input(b: &mut Builder<'_, '_>, site: &Site<'_>) -> Option<Rewrit
     }
     let value = b.forward(forward)?.clone();
     let visible = b.visible(value, module.output)?;
-    let goes_in = same_value(spec, module.input, |hook| visible.writes.contains_key(&hook));
-    let inside = visible.writes.keys().any(|written| !spec.reaches(*written, goes_in));
-    if hook != goes_in || inside || b.forward(forward)?.writes.contains_key(&module.output) {
+    let goes_in = same_value(spec, module.input, |hook| visible.writes.contains(hook));
+    let inside = visible.writes.hooks().any(|written| !spec.reaches(written, goes_in));
+    if hook != goes_in || inside || b.forward(forward)?.writes.contains(module.output) {
         return None;
     }
     Some(Rewrite::unary(Op::Read { hook: spec.hook_info(module.output).name.clone() }, forward))

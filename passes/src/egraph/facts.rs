@@ -1,7 +1,9 @@
 //! What is known of the values of a class: their type, and the literal that they are. Both hold for every node of the class,
 //! wherever it is computed.
 
-use std::{collections::HashMap, hash::Hash};
+use std::hash::Hash;
+
+use hashbrown::HashMap;
 
 use egg::{Analysis, DidMerge, EGraph, Id};
 use irc_ir::{

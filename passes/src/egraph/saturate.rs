@@ -1,6 +1,6 @@
 //! The e-graph of one cone: rules are applied until nothing new is found or a limit strikes, then the cheapest form is taken.
 
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 
 use egg::{EGraph, Id, Language};
 use irc_ir::{
@@ -124,7 +124,7 @@ impl Cone<'_> {
     /// What the cone costs as it is, equal operations on equal values counted once.
     fn input_cost(&self, egraph: &mut Values<'_>, growth: &Growth) -> i64 {
         let mut seen = HashSet::new();
-        let nodes = self.cones.nodes(self.root).iter().filter(|id| seen.insert(egraph.find(growth.ids[id])));
+        let nodes = self.cones.nodes(self.root).iter().filter(|id| seen.insert(egraph.find(growth.ids[*id])));
         let cost = |id: &NodeId| {
             let node = self.graph.node(*id);
             cost(&node.op, &node.operands.iter().map(|operand| self.ty(*operand)).collect::<Vec<_>>(), self.ty(*id))

@@ -4,11 +4,12 @@
 //! the first; where a written value turns out to need a later stage of another lane, that one is settled again.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     rc::Rc,
 };
 
+use hashbrown::HashMap;
 use irc_ir::{
     graph::NodeId,
     model::{Attention, HookId, ModelSpec, StageKind},
@@ -23,23 +24,31 @@ use smallvec::SmallVec;
 use super::{BREAK_EVEN_TOKENS, Strategy, lanes::Lanes};
 use crate::values::Values;
 
-/// A few nodes of a model.
-pub(super) type Nodes = SmallVec<[NodeId; 4]>;
+mod sets;
 
-/// A stage of a lane: what it computes, takes, gives and shows.
+use sets::{SetId, Sets};
+
+/// A stage of a lane: what it computes, takes, gives and shows. There are many, so it is numbers of what many share.
 pub(super) struct Task {
     pub(super) lane: LaneId,
-    pub(super) stage: usize,
+    stage: u32,
     /// The positions that are computed: of those that the lane itself makes.
     pub(super) positions: Range<usize>,
-    /// The values that are asked of it, in their order.
-    wanted: Nodes,
+    /// The values that are asked of it.
+    wanted: SetId,
     /// Those of them that others take.
-    pub(super) outputs: Nodes,
-    pub(super) captures: Vec<Capture>,
+    outputs: SetId,
     /// What follows from what is wanted.
-    pub(super) needs: Rc<Needs>,
+    needs: u32,
+    /// The place of what it shows, plus one, if it shows anything.
+    captures: u32,
     queued: bool,
+}
+
+impl Task {
+    pub(super) fn stage(&self) -> usize {
+        self.stage as usize
+    }
 }
 
 /// What a stage needs to compute some of its values.
@@ -59,8 +68,11 @@ pub(super) struct Needs {
     pub(super) flops: u64,
 }
 
-/// What makes the needs of stages the same: model, stage, what is wanted, and what is set, each hook with whether by an edit.
-type NeedsKey = (usize, usize, Nodes, SmallVec<[(HookId, bool); 2]>);
+/// What is set in a stage, each hook with whether by an edit.
+type Set = SmallVec<[(HookId, bool); 2]>;
+
+/// What makes the needs of stages the same: model, stage, what is wanted, and what is set.
+type NeedsKey = (usize, usize, SetId, Set);
 
 /// The search.
 pub(super) struct Demand<'a> {
@@ -72,9 +84,16 @@ pub(super) struct Demand<'a> {
     specs: Vec<Rc<Model<'a>>>,
     model_of: Vec<usize>,
     pub(super) tasks: Vec<Task>,
-    /// By lane and stage, the place of the task plus one.
-    places: Vec<Vec<u32>>,
-    known: HashMap<NeedsKey, Rc<Needs>>,
+    /// By lane, where its part of `places` begins, plus one: a place for each stage from the first one of the lane on. None
+    /// where the lane has no tasks.
+    rows: Vec<u32>,
+    /// The places of tasks plus one.
+    places: Vec<u32>,
+    sets: Sets,
+    /// The first is that of a task that was not settled yet.
+    needs: Vec<Rc<Needs>>,
+    known: HashMap<NeedsKey, u32>,
+    captures: Vec<SmallVec<[Capture; 1]>>,
     /// By node, whether its value is needed.
     is_wanted: Vec<bool>,
     pub(super) joins: Vec<Joined>,
@@ -85,8 +104,6 @@ pub(super) struct Demand<'a> {
     /// Tasks that have to be settled, by stage, and the last stage that has some.
     unsettled: Vec<Vec<u32>>,
     last: usize,
-    /// Of a task that was not settled yet.
-    nothing: Rc<Needs>,
 }
 
 /// A model, with the stage of each node.
@@ -112,7 +129,7 @@ impl<'a> Demand<'a> {
         let specs = specs.collect();
         let lanes = std::mem::take(&mut of.lanes);
         let model_of = lanes.iter().map(|lane| names.iter().position(|name| **name == lane.model).unwrap_or(0)).collect();
-        let places = vec![vec![]; lanes.len()];
+        let rows = vec![0; lanes.len()];
         Demand {
             program,
             values,
@@ -122,8 +139,12 @@ impl<'a> Demand<'a> {
             specs,
             model_of,
             tasks: vec![],
-            places,
+            rows,
+            places: vec![],
+            sets: Sets::default(),
+            needs: vec![Rc::default()],
             known: HashMap::new(),
+            captures: vec![],
             is_wanted: vec![false; program.graph().len()],
             joins: vec![],
             keeps,
@@ -131,7 +152,6 @@ impl<'a> Demand<'a> {
             queue: vec![],
             unsettled: vec![],
             last: 0,
-            nothing: Rc::default(),
         }
     }
 
@@ -169,12 +189,12 @@ impl<'a> Demand<'a> {
     }
 
     fn want_value(&mut self, value: NodeId) {
-        if let Some(window) = self.values.windows.get(&value).filter(|_| self.strategy.positions) {
+        if let Some(window) = self.values.windows.get(value).filter(|_| self.strategy.positions) {
             self.capture(value, window.of, window.positions.clone());
-        } else if let Some(hook) = self.values.hooks.get(&value) {
+        } else if let Some(hook) = self.values.hooks.get(value) {
             let length = self.values.bases[hook.forward.base].length;
             self.capture(value, value, 0..length);
-        } else if let Some(forward) = self.values.forwards.get(&value).filter(|forward| !self.values.comes_from_outside(forward)) {
+        } else if let Some(forward) = self.values.forwards.get(value).filter(|forward| !self.values.comes_from_outside(forward)) {
             let base = &self.values.bases[forward.base];
             base.tokens.into_iter().chain(base.given).for_each(|value| self.want(value));
             self.keep(value);
@@ -186,7 +206,7 @@ impl<'a> Demand<'a> {
 
     /// Makes `value` the positions of the value `of` at a hook.
     fn capture(&mut self, value: NodeId, of: NodeId, positions: Range<usize>) {
-        let hook = self.values.hooks[&of].hook;
+        let hook = self.values.hooks[of].hook;
         let lane = self.of.of(of);
         let model = self.model(lane);
         let info = model.spec.hook_info(hook);
@@ -204,7 +224,14 @@ impl<'a> Demand<'a> {
         match pieces.as_slice() {
             [(lane, positions)] if !self.lanes[lane.index()].is_outside() => {
                 let task = self.ask(*lane, info.stage, info.node, positions.clone(), false);
-                self.tasks[task].captures.push(Capture { lane: *lane, hook, value, positions: positions.clone() });
+                let capture = Capture { lane: *lane, hook, value, positions: positions.clone() };
+                match &mut self.tasks[task].captures {
+                    new @ 0 => {
+                        self.captures.push(SmallVec::from_iter([capture]));
+                        *new = self.captures.len() as u32;
+                    }
+                    place => self.captures[*place as usize - 1].push(capture),
+                }
             }
             _ => {
                 for (lane, positions) in &pieces {
@@ -277,28 +304,29 @@ impl<'a> Demand<'a> {
     fn ask(&mut self, lane: LaneId, stage: usize, node: NodeId, positions: Range<usize>, output: bool) -> usize {
         let info = &self.lanes[lane.index()];
         let positions = if self.strategy.positions { positions } else { info.first..info.length };
-        let place = &mut self.places[lane.index()];
-        if place.is_empty() {
-            place.resize(self.specs[self.model_of[lane.index()]].spec.stages().len(), 0);
+        let row = &mut self.rows[lane.index()];
+        if *row == 0 {
+            let stages = self.specs[self.model_of[lane.index()]].spec.stages().len();
+            *row = self.places.len() as u32 + 1;
+            self.places.resize(self.places.len() + stages - info.stage, 0);
         }
-        let at = match place[stage] {
+        let place = &mut self.places[*row as usize - 1 + stage - info.stage];
+        let at = match *place {
             0 => {
-                place[stage] = self.tasks.len() as u32 + 1;
-                let (outputs, captures, wanted) = Default::default();
-                let needs = self.nothing.clone();
-                self.tasks.push(Task { lane, stage, positions: 0..0, wanted, outputs, captures, needs, queued: false });
+                *place = self.tasks.len() as u32 + 1;
+                let (wanted, outputs) = (SetId::EMPTY, SetId::EMPTY);
+                let stage = stage as u32;
+                self.tasks.push(Task { lane, stage, positions: 0..0, wanted, outputs, needs: 0, captures: 0, queued: false });
                 self.tasks.len() - 1
             }
             place => place as usize - 1,
         };
         let task = &mut self.tasks[at];
-        let mut changed = false;
-        if let Err(place) = task.wanted.binary_search(&node) {
-            task.wanted.insert(place, node);
-            changed = true;
-        }
-        if output && let Err(place) = task.outputs.binary_search(&node) {
-            task.outputs.insert(place, node);
+        let wanted = self.sets.with(task.wanted, node);
+        let mut changed = wanted != task.wanted;
+        task.wanted = wanted;
+        if output {
+            task.outputs = self.sets.with(task.outputs, node);
         }
         let hull = hull(&task.positions, &positions);
         changed |= hull != task.positions;
@@ -316,14 +344,15 @@ impl<'a> Demand<'a> {
 
     /// Asks for what a task needs.
     fn need(&mut self, at: usize) {
-        let Task { lane, stage, .. } = self.tasks[at];
+        let (lane, stage) = (self.tasks[at].lane, self.tasks[at].stage());
         let model = self.model(lane);
-        let needs = self.needs(at);
-        self.tasks[at].needs = needs.clone();
+        let needs = self.find_needs(at);
+        self.tasks[at].needs = needs;
+        let needs = self.needs[needs as usize].clone();
         let info = &self.lanes[lane.index()];
         let length = info.length;
         let writes = info.writes.iter().filter(|_| info.stage == stage);
-        let operands: Vec<NodeId> = writes.flat_map(Write::operands).collect();
+        let operands: SmallVec<[NodeId; 4]> = writes.flat_map(Write::operands).collect();
         let tokens = info.tokens.or(info.given).filter(|_| needs.tokens);
         operands.into_iter().chain(tokens).for_each(|value| self.want(value));
         match &model.spec.stages()[stage].kind {
@@ -352,24 +381,50 @@ impl<'a> Demand<'a> {
         }
     }
 
-    fn needs(&mut self, at: usize) -> Rc<Needs> {
-        let Task { lane, stage, ref wanted, .. } = self.tasks[at];
-        let info = &self.lanes[lane.index()];
-        let writes: &[Write] = if info.stage == stage { &info.writes } else { &[] };
-        let set = writes.iter().map(|write| (write.hook, write.edit.is_some())).collect();
-        let key = (self.model_of[lane.index()], stage, wanted.clone(), set);
-        let model = self.model(lane);
-        self.known.entry(key).or_insert_with_key(|(_, stage, wanted, set)| Rc::new(Needs::new(&model, *stage, wanted, set))).clone()
+    /// What is set in the stage of a task.
+    pub(super) fn writes(&self, at: usize) -> &[Write] {
+        let task = &self.tasks[at];
+        let lane = &self.lanes[task.lane.index()];
+        if lane.stage == task.stage() { &lane.writes } else { &[] }
+    }
+
+    fn find_needs(&mut self, at: usize) -> u32 {
+        let Task { lane, wanted, .. } = self.tasks[at];
+        let set = self.writes(at).iter().map(|write| (write.hook, write.edit.is_some())).collect();
+        let key = (self.model_of[lane.index()], self.tasks[at].stage(), wanted, set);
+        let (model, needs, sets) = (self.model(lane), &mut self.needs, &self.sets);
+        *self.known.entry(key).or_insert_with_key(|(_, stage, wanted, set)| {
+            needs.push(Rc::new(Needs::new(&model, *stage, sets.get(*wanted), set)));
+            needs.len() as u32 - 1
+        })
+    }
+
+    /// What a task needs.
+    pub(super) fn needs(&self, at: usize) -> &Needs {
+        &self.needs[self.tasks[at].needs as usize]
+    }
+
+    /// The values of a task that others take.
+    pub(super) fn outputs(&self, at: usize) -> &[NodeId] {
+        self.sets.get(self.tasks[at].outputs)
+    }
+
+    /// What a task shows.
+    pub(super) fn captures(&self, at: usize) -> &[Capture] {
+        (self.tasks[at].captures as usize).checked_sub(1).map_or(&[], |place| &self.captures[place])
     }
 
     /// The place of the task of a lane at a stage.
     pub(super) fn task_at(&self, lane: LaneId, stage: usize) -> Option<usize> {
-        (*self.places[lane.index()].get(stage)? as usize).checked_sub(1)
+        let row = (self.rows[lane.index()] as usize).checked_sub(1)?;
+        let place = row + stage.checked_sub(self.lanes[lane.index()].stage)?;
+        (self.places[place] as usize).checked_sub(1)
     }
 
     /// Calls `each` with every task and every forward from outside whose values a task takes.
     pub(super) fn makers(&self, at: usize, mut each: impl FnMut(Maker)) {
-        let Task { lane, stage, ref positions, ref needs, .. } = self.tasks[at];
+        let Task { lane, ref positions, .. } = self.tasks[at];
+        let (stage, needs) = (self.tasks[at].stage(), self.needs(at));
         let model = &self.specs[self.model_of[lane.index()]];
         let mut take = |lane: LaneId, input: NodeId, positions: Range<usize>| self.made_by(model, lane, input, positions, &mut each);
         match &model.spec.stages()[stage].kind {
@@ -444,7 +499,7 @@ impl<'a> Demand<'a> {
 
     /// Calls `each` with every value of the program that a task takes.
     pub(super) fn operands(&self, at: usize, mut each: impl FnMut(NodeId)) {
-        let Task { lane, stage, ref needs, .. } = self.tasks[at];
+        let (lane, stage, needs) = (self.tasks[at].lane, self.tasks[at].stage(), self.needs(at));
         let info = &self.lanes[lane.index()];
         let writes = info.writes.iter().filter(|_| info.stage == stage);
         writes.for_each(|write| write.operands().into_iter().for_each(&mut each));
@@ -474,7 +529,7 @@ impl<'a> Demand<'a> {
         let mut keep = used.iter();
         self.lanes.retain(|_| *keep.next().unwrap_or(&false));
         let mut keep = used.iter();
-        self.places.retain(|_| *keep.next().unwrap_or(&false));
+        self.rows.retain(|_| *keep.next().unwrap_or(&false));
         let mut keep = used.iter();
         self.model_of.retain(|_| *keep.next().unwrap_or(&false));
         for lane in &mut self.lanes {
@@ -486,8 +541,8 @@ impl<'a> Demand<'a> {
         self.kept.iter_mut().for_each(|kept| moved(&mut kept.lane));
         for task in &mut self.tasks {
             moved(&mut task.lane);
-            task.captures.iter_mut().for_each(|capture| moved(&mut capture.lane));
         }
+        self.captures.iter_mut().flatten().for_each(|capture| moved(&mut capture.lane));
         self.joins.iter_mut().for_each(|join| join.pieces.iter_mut().for_each(|(lane, _)| moved(lane)));
     }
 
@@ -502,9 +557,10 @@ impl<'a> Demand<'a> {
             let Some(task) = self.task_at(id, lane.stage).filter(|_| !chains.is_empty()) else { continue };
             let made = pieces(&self.lanes, parent, lane.stage, self.tasks[task].positions.clone());
             let more = made.into_iter().try_fold(0, |more, (maker, part)| {
-                let runs = &self.tasks[self.task_at(maker, lane.stage)?];
-                let both = part.start.max(runs.positions.start)..part.end.min(runs.positions.end);
-                runs.needs.computes.then(|| more + (part.len() - both.len()) * lane.batch)
+                let at = self.task_at(maker, lane.stage)?;
+                let runs = &self.tasks[at].positions;
+                let both = part.start.max(runs.start)..part.end.min(runs.end);
+                self.needs(at).computes.then(|| more + (part.len() - both.len()) * lane.batch)
             });
             if more.is_some_and(|more| (more as u64) < BREAK_EVEN_TOKENS) {
                 idle.extend(chains);
@@ -516,8 +572,8 @@ impl<'a> Demand<'a> {
     /// Tokens that go through position-wise stages.
     pub(super) fn token_stages(&self) -> usize {
         let computed = self.tasks.iter().filter(|task| {
-            let stage = &self.specs[self.model_of[task.lane.index()]].spec.stages()[task.stage];
-            task.needs.computes && matches!(stage.kind, StageKind::Positionwise)
+            let stage = &self.specs[self.model_of[task.lane.index()]].spec.stages()[task.stage()];
+            self.needs[task.needs as usize].computes && matches!(stage.kind, StageKind::Positionwise)
         });
         computed.map(|task| self.lanes[task.lane.index()].batch * task.positions.len()).sum()
     }

@@ -1,8 +1,7 @@
 //! Chains of operations on the host that work element by element become one step, so that what is between them never has to be
 //! in memory as a whole.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use irc_ir::{
     graph::NodeId,
     plan::{Lane, Step, Write},

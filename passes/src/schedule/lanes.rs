@@ -4,8 +4,9 @@
 //! leaves as it is is found by comparing the written value with the one that would be there without it, position by position:
 //! an update keeps what is outside of it, and two forwards have the same value where one lane has made both.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
+use hashbrown::HashMap;
 use irc_ir::{
     attr::Literal,
     graph::NodeId,
@@ -19,11 +20,15 @@ use smallvec::SmallVec;
 use super::Target;
 use crate::{
     edits::edit,
+    maps::NodeMap,
     values::{Base, ForwardValue, HookValue, Values, part, place},
 };
 
 /// What makes lanes one: parent, base, first stage and what is written there.
-type LaneKey = (LaneId, usize, usize, Vec<(HookId, NodeId)>);
+type LaneKey = (LaneId, usize, usize, Written);
+
+/// What is written at hooks of a stage.
+type Written = SmallVec<[(HookId, NodeId); 2]>;
 
 /// The most values that are looked at to see what a write changes.
 const MOST: usize = 64;
@@ -47,7 +52,7 @@ pub(super) struct Lanes<'a> {
     /// The base of each lane.
     base_of: Vec<usize>,
     /// The lane of each value at a hook, and of each forward that is kept, by its node.
-    of: HashMap<NodeId, LaneId>,
+    of: NodeMap<LaneId>,
     /// Writes that change nothing.
     pub(super) identities: Vec<(HookId, NodeId)>,
     /// Hooks of lanes whose values are given, although they could be made by chains of operations.
@@ -64,19 +69,17 @@ impl<'a> Lanes<'a> {
         kept: impl Iterator<Item = NodeId>,
         unspliced: BTreeSet<(LaneId, HookId)>,
     ) -> Lanes<'a> {
-        let (known, of) = Default::default();
+        let (known, of) = (HashMap::new(), NodeMap::new(program.graph().len()));
         let (roots, base_of, identities) = Default::default();
         let mut lanes = Lanes { program, values, target, lanes: vec![], known, roots, base_of, of, identities, unspliced };
         lanes.grow_roots();
         // What is written comes before what shows it, so that the lanes of all that a write is compared with are there.
-        let mut hooks: Vec<NodeId> = values.hooks.keys().copied().collect();
-        hooks.sort();
-        for node in hooks {
-            let lane = lanes.find(&values.hooks[&node].forward);
+        for (node, hook) in values.hooks.iter() {
+            let lane = lanes.find(&hook.forward);
             lanes.of.insert(node, lane);
         }
         for forward in kept {
-            let lane = lanes.find(&values.forwards[&forward]);
+            let lane = lanes.find(&values.forwards[forward]);
             lanes.of.insert(forward, lane);
         }
         lanes.go_on();
@@ -97,7 +100,7 @@ impl<'a> Lanes<'a> {
 
     /// The lane of the value at a hook of a forward, or of a forward that is kept.
     pub(super) fn of(&self, value: NodeId) -> LaneId {
-        self.of[&value]
+        self.of[value]
     }
 
     /// One lane for each base. Of tokens that begin like those of an earlier base, the beginning is that base's.
@@ -149,23 +152,22 @@ impl<'a> Lanes<'a> {
             return lane;
         }
         let spec = &self.program.models()[&self.values.bases[forward.base].model];
-        let mut by_stage: BTreeMap<usize, Vec<(HookId, NodeId)>> = BTreeMap::new();
-        for (&hook, &written) in &forward.writes {
-            by_stage.entry(spec.hook_info(hook).stage).or_default().push((hook, written));
-        }
-        for (stage, writes) in by_stage {
-            lane = self.child(forward, lane, stage, writes);
+        let stage = |hook: HookId| spec.hook_info(hook).stage;
+        let mut writes: Written = forward.writes.iter().collect();
+        writes.sort_by_key(|(hook, _)| stage(*hook));
+        for writes in writes.chunk_by(|(a, _), (b, _)| stage(*a) == stage(*b)) {
+            lane = self.child(forward, lane, stage(writes[0].0), writes.into());
         }
         lane
     }
 
     /// The lane of a forward that begins at a stage.
-    fn child(&mut self, forward: &ForwardValue, parent: LaneId, stage: usize, writes: Vec<(HookId, NodeId)>) -> LaneId {
+    fn child(&mut self, forward: &ForwardValue, parent: LaneId, stage: usize, writes: Written) -> LaneId {
         let key = (parent, forward.base, stage, writes);
         if let Some(known) = self.known.get(&key) {
             return *known;
         }
-        let (mut kept, mut first) = (vec![], usize::MAX);
+        let (mut kept, mut first) = (Written::new(), usize::MAX);
         for &(hook, value) in &key.3 {
             match self.first_change(forward, hook, value, key.3.len()) {
                 Some(change) => {
@@ -238,7 +240,7 @@ impl<'a> Lanes<'a> {
         let spec = self.program.models()[&base.model].clone();
         let length = base.length;
         let mut own = forward.clone();
-        own.writes.remove(&hook);
+        own.writes.remove(hook);
         own.keep_visible(&spec, hook);
         let lane = self.find(&own);
         let own = HookValue { forward: own, hook };
@@ -275,11 +277,11 @@ impl Walk<'_, '_> {
         if self.visited > MOST {
             return unknown;
         }
-        if let Some(other) = values.hooks.get(&value) {
+        if let Some(other) = values.hooks.get(value) {
             return if other.is(self.spec, self.own) && parts.is_empty() {
                 None
             } else if other.hook == self.own.hook && parts.is_empty() {
-                self.first_other_lane(self.lanes.of.get(&value).copied(), positions)
+                self.first_other_lane(self.lanes.of.get(value).copied(), positions)
             } else {
                 unknown
             };

@@ -1,6 +1,6 @@
 //! The order of what has to be done: one walk over the stages for all rows that are ready, as long as memory allows.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{cmp::Ordering, collections::BTreeMap, ops::Range};
 
 use irc_ir::{
     graph::NodeId,
@@ -10,6 +10,7 @@ use irc_ir::{
     types::{Name, Type},
     verify::Verified,
 };
+use smallvec::SmallVec;
 
 use super::{
     BREAK_EVEN_TOKENS, Target,
@@ -17,9 +18,8 @@ use super::{
 };
 use crate::values::Values;
 
-/// Lanes run a stage together if they set the same hooks in it, in the same way, and take the same values. Then comes what the
-/// attention of the stage looks at, and whether anything is computed.
-type GroupKey = (Vec<(HookId, WriteForm)>, Vec<NodeId>, [bool; 3], bool);
+/// What is set in a stage, and in which way.
+type Written = SmallVec<[(HookId, WriteForm); 2]>;
 
 /// A task, a value of the program, a join or a forward that is kept, by one number: tasks come first, then values, then joins.
 type Item = usize;
@@ -44,6 +44,9 @@ pub(super) struct Order<'a> {
     /// The values for the results of effects.
     results: &'a [Option<NodeId>],
     done: Vec<bool>,
+    /// Room for items, which is used again and again.
+    stack: Vec<Item>,
+    freed: Vec<Item>,
 }
 
 impl<'a> Order<'a> {
@@ -57,9 +60,24 @@ impl<'a> Order<'a> {
         let done = vec![false; program.graph().len()];
         let wave = waves(program, target, &demand);
         let (waits, user_places, users) = Default::default();
-        let (ready, steps, next_effect) = Default::default();
-        let mut order =
-            Order { program, values, target, demand, waits, user_places, users, wave, ready, steps, next_effect, results, done };
+        let (ready, steps, next_effect, stack, freed) = Default::default();
+        let mut order = Order {
+            program,
+            values,
+            target,
+            demand,
+            waits,
+            user_places,
+            users,
+            wave,
+            ready,
+            steps,
+            next_effect,
+            results,
+            done,
+            stack,
+            freed,
+        };
         order.link();
         order
     }
@@ -90,7 +108,7 @@ impl<'a> Order<'a> {
 
     /// Whether a value is shown by a stage or put together of what stages show, and not computed on the host.
     fn is_captured(&self, value: NodeId) -> bool {
-        self.values.hooks.contains_key(&value) || self.target.strategy.positions && self.values.windows.contains_key(&value)
+        self.values.hooks.contains(value) || self.target.strategy.positions && self.values.windows.contains(value)
     }
 
     /// Whether it is an operation of the host that makes a value.
@@ -103,11 +121,17 @@ impl<'a> Order<'a> {
     fn link(&mut self) {
         let demand = &self.demand;
         let items = self.kept_item(demand.kept.len());
-        let mut edges: Vec<(u32, u32)> = vec![];
-        for (at, task) in demand.tasks.iter().enumerate() {
-            demand.makers(at, |maker| edges.push((self.maker_item(maker) as u32, at as u32)));
+        let mut edges: Vec<(u32, u32)> = Vec::with_capacity(2 * demand.tasks.len());
+        let mut from: Vec<u32> = vec![];
+        for at in 0..demand.tasks.len() {
+            from.clear();
+            demand.makers(at, |maker| from.push(self.maker_item(maker) as u32));
+            // Queries, keys and values are of one task, mostly.
+            from.sort_unstable();
+            from.dedup();
+            edges.extend(from.iter().map(|maker| (*maker, at as u32)));
             demand.operands(at, |value| edges.push((self.value_item(value) as u32, at as u32)));
-            edges.extend(task.captures.iter().map(|capture| (at as u32, self.value_item(capture.value) as u32)));
+            edges.extend(demand.captures(at).iter().map(|capture| (at as u32, self.value_item(capture.value) as u32)));
         }
         for (at, join) in demand.joins.iter().enumerate() {
             let item = self.join_item(at) as u32;
@@ -131,7 +155,7 @@ impl<'a> Order<'a> {
             // The result of an effect waits for the effect.
             self.waits[item] += u32::from(self.of_effect(value));
             // A forward comes from where it is kept, unless it comes from outside.
-            let is_kept = self.values.forwards.get(&value).is_some_and(|forward| !self.values.comes_from_outside(forward));
+            let is_kept = self.values.forwards.get(value).is_some_and(|forward| !self.values.comes_from_outside(forward));
             if !self.is_captured(value) && !is_kept {
                 let operands = &self.program.graph().node(value).operands;
                 edges.extend(operands.iter().map(|operand| (self.value_item(*operand) as u32, item as u32)));
@@ -191,11 +215,12 @@ impl<'a> Order<'a> {
     /// An item waits for nothing more.
     fn release(&mut self, item: Item) {
         let (tasks, nodes) = (self.demand.tasks.len(), self.program.graph().len());
-        let mut stack = vec![item];
+        let mut stack = std::mem::take(&mut self.stack);
+        stack.push(item);
         while let Some(item) = stack.pop() {
             if item < tasks {
                 let task = &self.demand.tasks[item];
-                let key = (self.wave[task.lane.index()], self.demand.model_at(task.lane), task.stage);
+                let key = (self.wave[task.lane.index()], self.demand.model_at(task.lane), task.stage());
                 self.ready.entry(key).or_default().push(item);
             } else if item < tasks + nodes {
                 let value = NodeId::new(item - tasks);
@@ -205,7 +230,7 @@ impl<'a> Order<'a> {
                 self.done[value.index()] = true;
                 // At once: what is computed next may fail, and a log that comes before it was still heard.
                 let results = self.flush_effects();
-                stack.extend(self.served(item));
+                self.serve(item, &mut stack);
                 for value in results {
                     let item = self.value_item(value);
                     self.waits[item] = self.waits[item].saturating_sub(1);
@@ -215,18 +240,19 @@ impl<'a> Order<'a> {
                 let joins = &self.demand.joins;
                 let at = item - tasks - nodes;
                 self.steps.push(match joins.get(at) {
-                    Some(join) => Step::Join(join.clone()),
+                    Some(join) => Step::Join(Box::new(join.clone())),
                     None => Step::Keep(self.demand.kept[at - joins.len()].clone()),
                 });
-                stack.extend(self.served(item));
+                self.serve(item, &mut stack);
             }
         }
+        self.stack = stack;
     }
 
-    /// The items that waited for this one alone, the first last.
-    fn served(&mut self, item: Item) -> Vec<Item> {
+    /// Adds the items that waited for this one alone, the first last.
+    fn serve(&mut self, item: Item, free: &mut Vec<Item>) {
         let users = self.user_places[item] as usize..self.user_places[item + 1] as usize;
-        let mut free = vec![];
+        let begin = free.len();
         for &user in &self.users[users] {
             let waits = &mut self.waits[user as usize];
             *waits -= 1;
@@ -234,39 +260,54 @@ impl<'a> Order<'a> {
                 free.push(user as usize);
             }
         }
-        free.reverse();
-        free
+        free[begin..].reverse();
     }
 
     /// Runs a stage for tasks that are ready, together where they set the same hooks and take the same values.
     fn run_stage(&mut self, model: usize, stage: usize, mut tasks: Vec<usize>) {
         let Some(name) = self.program.models().keys().nth(model).cloned() else { return };
-        tasks.sort_by_key(|task| self.demand.tasks[*task].lane);
-        let mut groups: BTreeMap<GroupKey, Vec<usize>> = BTreeMap::new();
-        for task in tasks {
-            let of = &self.demand.tasks[task];
-            let lane = &self.demand.lanes[of.lane.index()];
-            let writes = if lane.stage == stage { &lane.writes[..] } else { &[] };
-            let written = writes.iter().map(|write| (write.hook, write.form())).collect();
-            groups.entry((written, of.needs.inputs.clone(), of.needs.looks, of.needs.computes)).or_default().push(task);
-        }
-        for ((_, inputs, ..), tasks) in groups {
+        tasks.sort_by_cached_key(|task| self.demand.tasks[*task].lane);
+        for tasks in self.alike(tasks) {
+            let inputs = self.demand.needs(tasks[0]).inputs.clone();
             for tasks in self.together(tasks) {
                 self.step(&name, stage, inputs.clone(), &tasks);
                 for task in tasks {
-                    for item in self.served(task) {
-                        self.release(item);
-                    }
+                    let mut freed = std::mem::take(&mut self.freed);
+                    self.serve(task, &mut freed);
+                    freed.drain(..).for_each(|item| self.release(item));
+                    self.freed = freed;
                 }
             }
         }
+    }
+
+    /// Puts tasks of a stage together whose lanes set the same hooks in it, in the same way, and take the same values. Then comes
+    /// what the attention of the stage looks at, and whether anything is computed. Groups are in the order of all that.
+    fn alike(&self, tasks: Vec<usize>) -> Vec<Vec<usize>> {
+        let mut groups: Vec<(Written, Vec<usize>)> = vec![];
+        for task in tasks {
+            let written: Written = self.demand.writes(task).iter().map(|write| (write.hook, write.form())).collect();
+            let needs = self.demand.needs(task);
+            let order = |(other, tasks): &(Written, Vec<usize>)| {
+                let others = self.demand.needs(tasks[0]);
+                other.cmp(&written).then_with(|| match std::ptr::eq(others, needs) {
+                    true => Ordering::Equal,
+                    false => (&others.inputs, others.looks, others.computes).cmp(&(&needs.inputs, needs.looks, needs.computes)),
+                })
+            };
+            match groups.binary_search_by(order) {
+                Ok(place) => groups[place].1.push(task),
+                Err(place) => groups.insert(place, (written, vec![task])),
+            }
+        }
+        groups.into_iter().map(|(_, tasks)| tasks).collect()
     }
 
     /// Cuts tasks with the same inputs into groups that are better computed apart, because some need much less than others.
     fn together(&self, tasks: Vec<usize>) -> Vec<Vec<usize>> {
         let mut by_flops: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
         for &task in &tasks {
-            by_flops.entry(self.demand.tasks[task].needs.flops).or_default().push(task);
+            by_flops.entry(self.demand.needs(task).flops).or_default().push(task);
         }
         if by_flops.len() < 2 {
             return vec![tasks];
@@ -294,17 +335,20 @@ impl<'a> Order<'a> {
 
     fn step(&mut self, model: &Name, stage: usize, inputs: Vec<NodeId>, tasks: &[usize]) {
         let mut outputs: Vec<NodeId> = vec![];
-        let (mut lanes, mut positions, mut captures) = (vec![], vec![], vec![]);
-        for &task in tasks {
-            let task = &mut self.demand.tasks[task];
-            outputs.extend(&task.outputs);
+        let (mut lanes, mut positions) = (Vec::with_capacity(tasks.len()), Vec::with_capacity(tasks.len()));
+        let mut captures = vec![];
+        for &at in tasks {
+            for output in self.demand.outputs(at) {
+                if let Err(place) = outputs.binary_search(output) {
+                    outputs.insert(place, *output);
+                }
+            }
+            let task = &self.demand.tasks[at];
             lanes.push(task.lane);
             positions.push(task.positions.clone());
-            captures.append(&mut task.captures);
+            captures.extend(self.demand.captures(at).iter().cloned());
         }
-        outputs.sort();
-        outputs.dedup();
-        self.steps.push(Step::Stage(StageStep { model: model.clone(), stage, lanes, positions, inputs, outputs, captures }));
+        self.steps.push(Step::Stage(Box::new(StageStep { model: model.clone(), stage, lanes, positions, inputs, outputs, captures })));
     }
 
     /// Does the effects whose values are there, in their order; the results that there are now.

@@ -1,7 +1,5 @@
 //! What a program costs where it is run as it is written.
 
-use std::collections::{BTreeMap, HashMap};
-
 use irc_ir::{
     graph::NodeId,
     model::{HookId, ModelSpec, StageKind},
@@ -9,6 +7,8 @@ use irc_ir::{
     types::Type,
     verify::Verified,
 };
+
+use crate::{maps::NodeMap, values::Hooks};
 
 /// What a tool does that runs programs as they are written: a model once for every forward whose hooks are read, unless a
 /// forward with one more write shows the same value on its way. Modules count with their own stages.
@@ -25,8 +25,8 @@ pub(super) struct Passes {
 /// The passes that the effects of a program ask for.
 pub(super) fn passes(program: &Verified, live: &[bool]) -> Passes {
     let graph = program.graph();
-    let mut writes: HashMap<NodeId, Vec<HookId>> = HashMap::new();
-    let mut reads: BTreeMap<NodeId, Vec<HookId>> = BTreeMap::new();
+    let mut writes: NodeMap<Hooks> = NodeMap::new(graph.len());
+    let mut reads: NodeMap<Hooks> = NodeMap::new(graph.len());
     let mut passes = Passes::default();
     let spec_of = |forward: NodeId| match program.ty(forward) {
         Type::Forward(ty) => Some((&program.models()[&ty.model], ty)),
@@ -37,9 +37,9 @@ pub(super) fn passes(program: &Verified, live: &[bool]) -> Passes {
             Op::Write { hook } | Op::Read { hook } => {
                 let Some(hook) = spec_of(node.operands[0]).and_then(|(spec, _)| spec.find_hook(hook)) else { continue };
                 let of = if matches!(node.op, Op::Write { .. }) {
-                    writes.entry(node.operands[0]).or_default()
+                    writes.or_default(node.operands[0])
                 } else {
-                    reads.entry(node.operands[0]).or_default()
+                    reads.or_default(node.operands[0])
                 };
                 of.push(hook);
             }
@@ -54,9 +54,9 @@ pub(super) fn passes(program: &Verified, live: &[bool]) -> Passes {
             _ => {}
         }
     }
-    for (forward, hooks) in reads {
+    for (forward, hooks) in reads.iter() {
         let Some((spec, ty)) = spec_of(forward) else { continue };
-        let later = writes.get(&forward).map_or(&[][..], Vec::as_slice);
+        let later = writes.get(forward).map_or(&[][..], Hooks::as_slice);
         let shown = |hook: &HookId| later.iter().any(|write| !spec.reaches(*write, *hook));
         if !hooks.iter().all(shown) {
             passes.forwards += 1;
