@@ -341,6 +341,9 @@ fn texts_end_generations() {
     assert_eq!(results.generated("generation 2").unwrap().end, End::MaxNewTokens);
 }
 
+/// What is wrong, and what makes it so.
+type Mistake<'a> = (&'a str, &'a dyn Fn(&Session, &Generation));
+
 /// What cannot be is said where it was written.
 #[test]
 fn mistakes_are_said() {
@@ -355,7 +358,7 @@ fn mistakes_are_said() {
         (found.0[0].code.name().to_owned(), found.0[0].message.clone())
     };
     let hook = |step: irc::generate::Step| step.hook("model.layers.1.output").at((.., -1));
-    let cases: [(&str, &dyn Fn(&Session, &Generation)); 6] = [
+    let cases: [Mistake<'_>; 6] = [
         ("E3003", &|_, g| hook(g.step(1)).set(hook(g.step(2)))),
         ("E3003", &|s, g| s.trace([1i64]).hook("model.layers.1.output").set(hook(g.all()))),
         ("E3003", &|_, g| hook(g.all()).set(g.tokens().sum(..))),

@@ -1,9 +1,7 @@
 //! Chains of operations on a value, made by an engine where it computes the value: the bits are those of the host, and the stage
 //! runs once.
 
-use std::{
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use irc::{
     backends::{

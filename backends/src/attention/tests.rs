@@ -414,7 +414,7 @@ fn a_cancel_ends_it_between_blocks() {
     let at = case.at.clone().with_cancel(&cancel);
     let attend = || {
         let mut z = vec![0.25; case.q.len()];
-        (at.attend(&case.q, &case.k, &case.v, &case.rows, &mut z), z)
+        (at.attend(&case.q, &[&case.k], &[&case.v], &case.rows, &mut z), z)
     };
     assert_eq!(attend(), (Ok(()), whole));
     cancel.cancel();

@@ -33,6 +33,9 @@ use crate::{
 /// How often values of the program and of lanes are used.
 type Uses = (Vec<u32>, HashMap<(LaneId, NodeId), u32>);
 
+/// Which loop, and the sizes that the schedule of its body depends on.
+type BodyKey = (LoopId, Vec<Option<Dim>>);
+
 /// A program, or the body of a loop, with its schedule.
 pub(super) struct Planned<'a> {
     pub(super) program: Cow<'a, Verified>,
@@ -45,7 +48,7 @@ pub(super) struct Planned<'a> {
     /// The symbols that the schedules of the bodies in it depend on.
     sizes: BTreeMap<LoopId, BTreeSet<Name>>,
     /// The bodies in it that are planned, by the sizes of these symbols.
-    bodies: Mutex<HashMap<(LoopId, Vec<Option<Dim>>), Arc<Planned<'static>>>>,
+    bodies: Mutex<HashMap<BodyKey, Arc<Planned<'static>>>>,
 }
 
 /// What a loop carries.
