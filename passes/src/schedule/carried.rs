@@ -51,11 +51,16 @@ impl<'a> Scope<'a> {
         for (result, keep) in self.graph.results.iter().zip(results) {
             self.add_kept(&mut carried, *result, keep);
         }
+        let loops = self.loops();
+        // Without loops there is nobody else who needs anything; and to find what all forwards need takes long.
+        if loops.is_empty() {
+            return carried;
+        }
         // Loops from the last to the first: what comes out of one may go into a later one.
         loop {
             let before = (carried.loops.clone(), carried.kept.clone());
             let needs = self.needs(&carried);
-            for (at, body, operands) in self.loops().into_iter().rev() {
+            for &(at, body, operands) in loops.iter().rev() {
                 let keeps = self.of_loop(at, body, operands.len(), &needs);
                 for (operand, keep) in operands.iter().zip(&keeps) {
                     self.add_kept(&mut carried, *operand, keep);
