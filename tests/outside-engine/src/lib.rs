@@ -27,7 +27,14 @@ pub struct NodeByNode;
 impl Engine for NodeByNode {
     fn caps(&self) -> Caps {
         // `eval` adds in one order whatever the number of rows is, so that batches need no padding.
-        Caps { engine: format!("node-by-node {}", env!("CARGO_PKG_VERSION")), chunk: 1024, min_rows: 1, edits: false, splices: false, prunes: true }
+        Caps {
+            engine: format!("node-by-node {}", env!("CARGO_PKG_VERSION")),
+            chunk: 1024,
+            min_rows: 1,
+            edits: false,
+            splices: false,
+            prunes: true,
+        }
     }
 
     fn load(&self, model: &Handle) -> Result<Arc<dyn LoadedModel>, Diagnostic> {
