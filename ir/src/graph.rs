@@ -20,6 +20,7 @@ use crate::{
     diagnostic::{Diagnostic, Span},
     op::Op,
     types::{Name, Type},
+    verify::LoopId,
 };
 
 /// A node of a graph. An operand has a lower id than its user.
@@ -406,6 +407,19 @@ impl Graph {
             EffectKind::Loop { body, .. } => Some((None, body)),
             EffectKind::Save { .. } | EffectKind::Log { .. } | EffectKind::Call { .. } | EffectKind::Stop { .. } => None,
         }))
+    }
+
+    /// The loops in this graph: where each stands, its body and its operands; those that are values first.
+    pub fn loops(&self) -> impl DoubleEndedIterator<Item = (LoopId, &Body, &[NodeId])> {
+        let nodes = self.nodes().filter_map(|(id, node)| match &node.op {
+            Op::Loop { body, .. } => Some((LoopId::Node(id), body, node.operands.as_slice())),
+            _ => None,
+        });
+        let effects = self.effects.iter().enumerate().filter_map(|(at, effect)| match &effect.kind {
+            EffectKind::Loop { body, .. } => Some((LoopId::Effect(at), body, effect.operands.as_slice())),
+            EffectKind::Save { .. } | EffectKind::Log { .. } | EffectKind::Call { .. } | EffectKind::Stop { .. } => None,
+        });
+        nodes.chain(effects)
     }
 
     /// The same bodies, to be changed.

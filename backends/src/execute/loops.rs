@@ -160,8 +160,7 @@ fn models_of(graph: &Graph, types: &Types, models: &mut BTreeSet<Name>) {
             _ => {}
         }
     }
-    for (at, (node, body)) in graph.bodies().enumerate() {
-        let at = node.map_or(LoopId::Effect(at), LoopId::Node);
+    for (at, body, _) in graph.loops() {
         if let Some(types) = types.bodies.get(&at) {
             models_of(body.graph(), types, models);
         }

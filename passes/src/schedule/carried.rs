@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use irc_ir::{
-    graph::{Body, EffectKind, Graph, NodeId},
+    graph::{Body, Graph, NodeId},
     infer::Models,
     model::ModelSpec,
     op::Op,
@@ -51,7 +51,7 @@ impl<'a> Scope<'a> {
         for (result, keep) in self.graph.results.iter().zip(results) {
             self.add_kept(&mut carried, *result, keep);
         }
-        let loops = self.loops();
+        let loops: Vec<_> = self.graph.loops().collect();
         // Without loops there is nobody else who needs anything; and to find what all forwards need takes long.
         if loops.is_empty() {
             return carried;
@@ -71,18 +71,6 @@ impl<'a> Scope<'a> {
                 return carried;
             }
         }
-    }
-
-    fn loops(self) -> Vec<(LoopId, &'a Body, &'a [NodeId])> {
-        let nodes = self.graph.nodes().filter_map(|(id, node)| match &node.op {
-            Op::Loop { body, .. } => Some((LoopId::Node(id), body, node.operands.as_slice())),
-            _ => None,
-        });
-        let effects = self.graph.effects.iter().enumerate().filter_map(|(at, effect)| match &effect.kind {
-            EffectKind::Loop { body, .. } => Some((LoopId::Effect(at), body, effect.operands.as_slice())),
-            EffectKind::Save { .. } | EffectKind::Log { .. } | EffectKind::Call { .. } | EffectKind::Stop { .. } => None,
-        });
-        nodes.chain(effects).collect()
     }
 
     fn add_kept(self, carried: &mut Carried, forward: NodeId, keep: &Keep) {
